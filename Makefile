@@ -1,0 +1,37 @@
+# Builds and installs the module with PGXS; `make test`, `make demo` and
+# `make bench` do everything else, installing Debian packages they miss.
+
+EXTENSION = pg_unblock
+MODULE_big = pg_unblock
+DATA = $(wildcard pg_unblock--*.sql)
+OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/server/*.cpp)))
+
+REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
+ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+ISOLATION_OPTS = --inputdir=test/isolation
+EXTRA_CLEAN = $(OBJS:.o=.d) build
+
+PG_CONFIG ?= pg_config
+# The version stands in the control file alone.
+VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pg_unblock.control)
+# Server headers count as system headers: they do not compile cleanly under -Wextra.
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -DPG_UNBLOCK_VERSION='"$(VERSION)"'
+PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow -Wno-register -fvisibility=hidden -fvisibility-inlines-hidden -MMD -MP
+SHLIB_LINK += -lstdc++
+
+# Targets that do not need the server's build files to be there yet.
+SELF_CONTAINED := test demo bench
+ifeq ($(filter $(SELF_CONTAINED),$(MAKECMDGOALS)),)
+PGXS := $(shell $(PG_CONFIG) --pgxs)
+override with_llvm := no
+include $(PGXS)
+-include $(OBJS:.o=.d)
+endif
+
+.PHONY: $(SELF_CONTAINED)
+test:
+	@test/run
+demo:
+	@test/demo
+bench:
+	@test/bench/run
