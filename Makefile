@@ -6,16 +6,17 @@ MODULE_big = pg_unblock
 DATA = $(wildcard pg_unblock--*.sql)
 OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/server/*.cpp)))
 
-REGRESS = $(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql)))
-ISOLATION = $(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec)))
+# Tests named preloaded_* need the module in shared_preload_libraries: `make test` runs them too.
+REGRESS = $(filter-out preloaded_%,$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
+ISOLATION = $(filter-out preloaded_%,$(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test/isolation
 EXTRA_CLEAN = $(OBJS:.o=.d) build
 
 PG_CONFIG ?= pg_config
-# The version stands in the control file alone.
-VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pg_unblock.control)
+# The version stands in the control file alone. (VERSION is the server's in PGXS.)
+UNBLOCK_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pg_unblock.control)
 # Server headers count as system headers: they do not compile cleanly under -Wextra.
-PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -DPG_UNBLOCK_VERSION='"$(VERSION)"'
+PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -DPG_UNBLOCK_VERSION='"$(UNBLOCK_VERSION)"'
 PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow -Wno-register -fvisibility=hidden -fvisibility-inlines-hidden -MMD -MP
 SHLIB_LINK += -lstdc++
 

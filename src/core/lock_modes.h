@@ -5,6 +5,7 @@
 #pragma once
 
 #include <array>
+#include <bit>
 #include <cstdint>
 #include <string_view>
 
@@ -63,6 +64,22 @@ inline constexpr std::array<std::string_view, kLockModes> kModeNames = {
 // The modes that `mode` conflicts with. O(1).
 constexpr ModeMask conflicts_of(LockMode mode) noexcept {
 	return detail::kConflicts[static_cast<std::size_t>(mode)];
+}
+
+// The modes that any of `modes` conflicts with. O(1).
+constexpr ModeMask conflicts_of(ModeMask modes) noexcept {
+	ModeMask conflicts = 0;
+	for (unsigned m = 1; m < kLockModes; ++m)
+		if (modes & (1U << m))
+			conflicts = static_cast<ModeMask>(conflicts | detail::kConflicts[m]);
+	return conflicts;
+}
+
+// Calls visit(m) for the number of each mode in a set, weakest first.
+template <typename Visit>
+constexpr void for_each_mode(ModeMask modes, Visit visit) {
+	for (unsigned rest = modes; rest != 0; rest &= rest - 1)
+		visit(static_cast<std::size_t>(std::countr_zero(rest)));
 }
 
 // Whether a request for `wanted` has to wait for a holder (or a waiter ahead) of `modes`. O(1).

@@ -63,17 +63,19 @@ public:
 	// enforcer spinning; a decision can be late by as much.
 	static constexpr Micros kShortestSleep = 20'000;
 
-	// Looks at one snapshot. `monotonic` is the moment of the look on the clock that never steps; the
-	// fuse counts on it. Sessions are judged once: one that is being ended, or that was reported in
-	// dry run for this transaction and rule, is passed over.
-	// The result lives until the next call. O(sessions). Throws std::bad_alloc.
+	// Looks at one snapshot. `monotonic` is its moment on the clock that never steps (ClockReading): the
+	// fuse and all that is remembered from look to look count on it, so that a step of the wall clock
+	// between two looks changes nothing. Sessions are judged once: one that is being ended, or that was
+	// reported in dry run for this transaction and rule, is passed over. The result lives until the next
+	// call. O(sessions). Throws std::bad_alloc.
 	const Turn& look(const WaitGraph& graph, const ClusterSettings& cluster, Micros monotonic);
 
 	// Tells how a decision (not a dry run one) went. `sent`: the session is being ended from here on;
 	// otherwise it had changed in the last moment and is judged anew, and the fuse does not count it.
 	void carried_out(const Session& session, bool sent);
 
-	// The blocking idle time that the session's transaction had collected at the last look.
+	// The blocking idle time that the session's transaction had collected at the last look; zeros if
+	// it was not there then. O(1).
 	struct Counted {
 		Micros sum = 0;
 		Time until = 0; // on the clock of that look
@@ -81,29 +83,40 @@ public:
 	Counted counted(const Session& session) const noexcept;
 
 private:
+	// A statement whose process has not run since a look.
+	struct Stall {
+		Time query_start = 0;
+		Wait wait = Wait::other;
+		std::uint64_t runs = 0;
+		Micros since = 0; // monotonic
+	};
 	struct Memory {
 		Time backend_start = 0;
-		Time transaction = 0; // identity of the transaction, see transaction_of()
-		Micros blocking_idle = 0;
-		Time counted_until = 0;
-		std::uint32_t reported = 0; // dry run: one bit per rule
 		bool being_ended = false;
-		// A stalled statement: the same statement, wait and run count since this moment.
-		Time stalled_query = 0;
-		Wait stalled_wait = Wait::other;
-		std::uint64_t stalled_runs = 0;
-		Time stalled_since = 0;
+		// Of the transaction.
+		Time transaction = 0; // see transaction_of()
+		Micros blocking_idle = 0;
+		std::optional<Micros> counted_until; // monotonic
+		std::uint32_t reported = 0;          // dry run: one bit per rule
+		Stall stall;
 		std::uint64_t look = 0;
 	};
-	struct Judgement;
+	Memory& remember(const Session& session);
+	std::optional<Micros> stalled_for(Memory& memory, const Session& session) const noexcept;
+	void judge(const WaitGraph& graph, Index index, Memory& memory);
+	void forget_the_gone();
+	void sort_decisions(const WaitGraph& graph);
+	void apply_fuse(int max_actions);
+	void wake_in(Micros length) noexcept;
 
 	Turn turn_;
 	std::unordered_map<std::int32_t, Memory> memory_; // by pid
 	std::uint64_t looks_ = 0;
 	Time now_ = 0;
-	Micros minute_began_ = 0; // of the fuse, monotonic
-	int actions_in_minute_ = 0;
-	bool blown_ = false;
+	Micros monotonic_ = 0;
+	Micros minute_began_ = 0;   // of the fuse, monotonic
+	int actions_in_minute_ = 0; // 0: no minute runs
+	bool blown_ = false;        // in this minute
 };
 
 // Whether a session waits for its client inside a transaction, by its state alone.
@@ -112,8 +125,8 @@ constexpr bool idle_in_transaction(const Session& session) noexcept {
 }
 
 // Blocking idle time of a session as a report can tell it: what the enforcer had counted of this
-// transaction plus what has come since. Never over-counted. 0 for sessions that do not wait for
-// their client. O(1).
+// transaction plus what has come since, as far as the session's state alone shows that it waits for its
+// client. Never over-counted; 0 for all but client backends. O(1).
 Micros blocking_idle_time(const WaitGraph& graph, Index session) noexcept;
 
 // What a report says of a session's next limit, on present facts: the one that would be broken first

@@ -102,6 +102,10 @@ struct Session {
 	Micros blocking_idle_counted = 0;
 	Time blocking_idle_until = 0;
 
+	// How long the present statement had been blocked by locks before the one it waits for now, as far as
+	// the enforcer has seen. For reports.
+	Micros blocked_before = 0;
+
 	// For reports; views into memory of the server. Empty: not known or not to be shown.
 	std::string_view datname;
 	std::string_view usename;

@@ -1,0 +1,102 @@
+// Recognition of clock steps, and what a stamp from around one may mean.
+
+#include "clock.h"
+
+#include <algorithm>
+#include <cstdlib>
+
+#include "fence.h"
+
+namespace unblock::core {
+
+namespace {
+
+enum class Stamp : std::uint8_t { state_start, wait_start };
+
+std::uint64_t key_of(std::int32_t pid, Stamp stamp) noexcept {
+	return std::uint64_t{static_cast<std::uint32_t>(pid)} << 1 | static_cast<std::uint64_t>(stamp);
+}
+
+} // namespace
+
+void Clock::resume(ClockReading last, Time steady_since) noexcept {
+	now_ = known_ = last;
+	step_since_known_ = 0;
+	started_ = true;
+	all_seen_ = false;
+	oldest_unseen_ = steady_since_ = steady_since;
+	seen_.clear();
+}
+
+Micros Clock::look(ClockReading now) noexcept {
+	if (!started_)
+		resume(now);
+	const Micros difference = drift(now_, now);
+	now_ = now;
+	++looks_;
+	if (std::abs(difference) <= kTolerance)
+		return 0;
+
+	// What was seen before the step was set before the step.
+	for (auto& [key, seen] : seen_)
+		seen.shift += difference;
+	step_since_known_ += difference;
+	oldest_unseen_ += difference;
+	steady_since_ = now.wall;
+	return difference;
+}
+
+void Clock::correct(std::span<Session> sessions, std::span<Waiter> waiters) {
+	for (Session& session : sessions) {
+		const bool stamped = session.pid != 0 && session.state_start != 0;
+		session.idle_since =
+		    stamped ? correct_one(key_of(session.pid, Stamp::state_start), session.state_start) : 0;
+	}
+	for (Waiter& waiter : waiters)
+		waiter.wait_start =
+		    waiter.wait_start == 0
+		        ? now_.wall
+		        : correct_one(key_of(sessions[waiter.session].pid, Stamp::wait_start), waiter.wait_start);
+
+	std::erase_if(seen_, [this](const auto& entry) { return entry.second.look != looks_; });
+	known_ = now_;
+	step_since_known_ = 0;
+	oldest_unseen_ = now_.wall;
+	all_seen_ = true;
+}
+
+Time Clock::correct_one(std::uint64_t key, Time raw) {
+	const auto [entry, is_new] = seen_.try_emplace(key);
+	Seen& seen = entry->second;
+	if (is_new || seen.raw != raw) {
+		const bool certain = all_seen_ && step_since_known_ == 0;
+		seen.raw = raw;
+		seen.shift = certain ? 0 : youngest_reading(raw) - raw;
+	}
+	seen.look = looks_;
+	// A stamp set between the reading of the clock and the snapshot lies ahead by that little.
+	return std::min(raw + seen.shift, now_.wall);
+}
+
+// Let the last known look be at wall W, the monotonic clock have gone on by p since, and the step be d,
+// so that now = W + p + d. A stamp set before the step was read from the old clock, which had come to
+// W + p at the most: it is <= W + p, and raw + d today. A stamp set after the step was read from the
+// new clock, which stood at W + d at the least: it lies in [W + d, now], and is right as it stands. One
+// that fits both is ambiguous: the later reading is the younger. One that fits neither is from a clock
+// that was set in between, or before our time; it counts from now. Either way a stamp that was not there
+// at the last look was set after it, so that it is no older than W + d.
+Time Clock::youngest_reading(Time raw) const noexcept {
+	const Micros step = step_since_known_;
+	const Time old_clock_end = known_.wall + (now_.monotonic - known_.monotonic);
+	const Time new_clock_begin = known_.wall + step;
+	const bool fits_before = raw <= old_clock_end + kTolerance;
+	const bool fits_after = raw >= new_clock_begin - kTolerance && raw <= now_.wall + kTolerance;
+
+	if (!fits_before && !fits_after)
+		return now_.wall;
+	const Time before = fits_before ? raw + step : oldest_unseen_;
+	const Time after = fits_after ? raw : oldest_unseen_;
+	return std::max({before, after, oldest_unseen_});
+}
+
+} // namespace unblock::core

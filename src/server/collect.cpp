@@ -1,0 +1,366 @@
+// The snapshot, in two steps: lock table, then session details.
+
+#include "collect.h"
+#include "boundary.h"
+#include "names.h"
+#include "prepared.h"
+#include "privileges.h"
+#include "process_runs.h"
+#include "shared_state.h"
+
+namespace unblock::server {
+
+namespace {
+
+constexpr int kFirstHolderCapacity = 4096;
+
+// Arrays of fixed capacity, allocated before any lock is taken. A process awaits one lock at a time and
+// appears once, so that only the number of holders is unknown.
+struct Arrays {
+	core::Session* sessions;
+	SessionDetails* details;
+	core::Index session_count;
+	core::Index* session_of_process; // by process number
+
+	core::Waiter* waiters;
+	core::Index waiter_count;
+
+	core::Lock* locks;
+	LOCKTAG* tags;
+	core::Index lock_count;
+
+	core::Holder* holders;
+	core::Index holder_capacity;
+	core::Index holder_count; // counted on beyond the capacity
+};
+
+template <class T>
+T* allocate(int n) {
+	return static_cast<T*>(palloc_extended(sizeof(T) * static_cast<Size>(n), MCXT_ALLOC_HUGE));
+}
+
+Arrays make_arrays() {
+	const int processes = compat::process_and_prepared_count();
+	Arrays a;
+	a.sessions = allocate<core::Session>(processes);
+	a.details = allocate<SessionDetails>(processes);
+	a.session_of_process = allocate<core::Index>(processes);
+	a.waiters = allocate<core::Waiter>(processes);
+	a.locks = allocate<core::Lock>(processes);
+	a.tags = allocate<LOCKTAG>(processes);
+	a.holder_capacity = kFirstHolderCapacity;
+	a.holders = allocate<core::Holder>(kFirstHolderCapacity);
+	return a;
+}
+
+void clear(Arrays& a) {
+	a.session_count = a.waiter_count = a.lock_count = a.holder_count = 0;
+	std::fill_n(a.session_of_process, compat::process_and_prepared_count(), core::kNone);
+}
+
+// The session of a process, made at its first mention. Under the partition locks, or without for
+// processes whose identity is compared later.
+core::Index session_of(Arrays& a, PGPROC* proc) {
+	const int number = compat::number_of(proc);
+	core::Index& index = a.session_of_process[number];
+	if (index != core::kNone)
+		return index;
+	index = a.session_count++;
+	core::Session& session = *new (&a.sessions[index]) core::Session;
+	session.pid = proc->pid;
+	session.leader = index;
+	session.database = proc->databaseId;
+	session.role = proc->roleId;
+	session.xid = proc->xid;
+	session.xmin = proc->xmin;
+	session.local_xid = compat::local_xid(proc);
+	// Not by its pid: a process that is exiting while others of its group go on has pid 0 too.
+	if (number >= compat::process_count())
+		session.kind = core::Kind::prepared;
+	SessionDetails& details = a.details[index];
+	details.process_number = number;
+	details.has_status = false;
+	details.wait_event = 0;
+	return index;
+}
+
+// The same with its lock group. The partition locks guard lockGroupLeader (proc.h).
+core::Index member_of(Arrays& a, PGPROC* proc) {
+	const core::Index index = session_of(a, proc);
+	if (proc->lockGroupLeader != nullptr)
+		a.sessions[index].leader = session_of(a, proc->lockGroupLeader);
+	return index;
+}
+
+void copy_lock(Arrays& a, LOCK* lock) {
+	const core::Index index = a.lock_count++;
+	core::Lock& copy = *new (&a.locks[index]) core::Lock;
+	a.tags[index] = lock->tag;
+	copy.advisory = lock->tag.locktag_type == LOCKTAG_ADVISORY;
+	copy.first_holder = a.holder_count;
+	compat::each_proclock_of_lock(lock, [&](PROCLOCK* proclock) {
+		if (proclock->holdMask == 0)
+			return;
+		const core::Index session = member_of(a, proclock->tag.myProc);
+		if (a.holder_count < a.holder_capacity)
+			a.holders[a.holder_count] = {session, static_cast<core::ModeMask>(proclock->holdMask)};
+		++a.holder_count;
+	});
+	copy.holders = a.holder_count - copy.first_holder;
+	copy.first_waiter = a.waiter_count;
+	compat::each_waiter(lock, [&](PGPROC* proc) {
+		const core::Index session = member_of(a, proc);
+		a.waiters[a.waiter_count++] = {session, index, static_cast<core::LockMode>(proc->waitLockMode),
+		                               static_cast<core::Time>(pg_atomic_read_u64(&proc->waitStart))};
+	});
+	copy.waiters = a.waiter_count - copy.first_waiter;
+}
+
+// Nothing in here may allocate or raise.
+void copy_awaited_locks(Arrays& a) {
+	for (int i = 0; i < NUM_LOCK_PARTITIONS; ++i)
+		LWLockAcquire(LockHashPartitionLockByIndex(i), LW_SHARED);
+	for (int number = 0; number < compat::process_count(); ++number) {
+		PGPROC* proc = compat::proc_at(number);
+		if (proc->waitLock != nullptr && compat::first_waiter(proc->waitLock) == proc)
+			copy_lock(a, proc->waitLock);
+	}
+	for (int i = NUM_LOCK_PARTITIONS - 1; i >= 0; --i)
+		LWLockRelease(LockHashPartitionLockByIndex(i));
+}
+
+uint64 microseconds_since(core::Micros start) {
+	return static_cast<uint64>(monotonic_now() - start);
+}
+
+// Returns the time that the last attempt held the partition locks, in µs.
+uint64 read_lock_table(Arrays& a) {
+	for (;;) {
+		clear(a);
+		const core::Micros start = monotonic_now();
+		copy_awaited_locks(a);
+		const uint64 held = microseconds_since(start);
+		if (a.holder_count <= a.holder_capacity)
+			return held;
+		CHECK_FOR_INTERRUPTS();
+		pfree(a.holders);
+		a.holder_capacity = a.holder_count * 2; // more may have come
+		a.holders = allocate<core::Holder>(static_cast<int>(a.holder_capacity));
+	}
+}
+
+core::Kind kind_of(BackendType type, bool has_other_leader) {
+	switch (type) {
+	case B_BACKEND:
+		return core::Kind::client;
+	case B_BG_WORKER:
+		return has_other_leader ? core::Kind::worker : core::Kind::background;
+	case B_AUTOVAC_WORKER:
+		return core::Kind::autovacuum;
+	case B_WAL_SENDER:
+		return core::Kind::walsender;
+	case B_STARTUP:
+		return core::Kind::startup;
+	default:
+		return core::Kind::background;
+	}
+}
+
+core::Wait wait_of(uint32 wait_event) {
+	switch (wait_event) {
+	case WAIT_EVENT_CLIENT_READ:
+		return core::Wait::client_read;
+	case WAIT_EVENT_CLIENT_WRITE:
+		return core::Wait::client_write;
+	case WAIT_EVENT_SYNC_REP:
+		return core::Wait::sync_rep;
+	default:
+		return core::Wait::other;
+	}
+}
+
+void apply_status(core::Session& session, SessionDetails& details, const Status& status, core::Index self) {
+	details.has_status = true;
+	details.status = status;
+	details.wait_event = compat::proc_at(details.process_number)->wait_event_info;
+	session.kind = kind_of(status.type, session.leader != self);
+	session.state = state_of(status);
+	session.wait = wait_of(details.wait_event);
+	session.backend_start = status.backend_start;
+	session.xact_start = status.xact_start;
+	session.query_start = status.query_start;
+	session.state_start = status.state_start;
+	session.idle_since = status.state_start;
+	session.database = status.database;
+	session.role = status.role;
+}
+
+bool in_transaction(const Status& status) {
+	return status.xact_start != 0 || status.state == STATE_IDLEINTRANSACTION ||
+	       status.state == STATE_IDLEINTRANSACTION_ABORTED;
+}
+
+// Processes of the lock table get their details; client sessions in a transaction join them.
+void read_details(Arrays& a, const StatusTexts* texts,
+                  void (*take_texts)(core::Session&, const StatusTexts&)) {
+	Status status;
+	for (core::Index i = 0; i < a.session_count; ++i) {
+		core::Session& session = a.sessions[i];
+		PGPROC* proc = compat::proc_at(a.details[i].process_number);
+		if (session.kind == core::Kind::prepared || !read_status(proc, session.pid, &status, texts))
+			continue;
+		apply_status(session, a.details[i], status, i);
+		if (texts != nullptr)
+			take_texts(session, *texts);
+	}
+	for (int number = 0; number < compat::backend_count(); ++number) {
+		if (a.session_of_process[number] != core::kNone)
+			continue;
+		PGPROC* proc = compat::proc_at(number);
+		const int pid = proc->pid;
+		if (pid == 0 || !read_status(proc, pid, &status, nullptr) || status.type != B_BACKEND ||
+		    !in_transaction(status))
+			continue;
+		if (texts != nullptr && !read_status(proc, pid, &status, texts))
+			continue;
+		const core::Index index = session_of(a, proc);
+		a.sessions[index].pid = pid;
+		apply_status(a.sessions[index], a.details[index], status, index);
+		if (texts != nullptr)
+			take_texts(a.sessions[index], *texts);
+	}
+}
+
+void apply_limits(Arrays& a, const SettingValues& file) {
+	const auto file_mode = static_cast<core::Mode>(file[kSettingMode]);
+	for (core::Index i = 0; i < a.session_count; ++i) {
+		core::Session& session = a.sessions[i];
+		SessionSlot* slot = slot_of(a.details[i].process_number, session.pid);
+		SettingValues values;
+		effective_values(slot, file, values);
+		session.limits = limits_from(values, file_mode);
+		core::Policy::Counted counted;
+		if (slot != nullptr && read_counted(slot, session.xact_start, &counted)) {
+			session.blocking_idle_counted = counted.sum;
+			session.blocking_idle_until = counted.until;
+		}
+	}
+}
+
+// --- for the enforcer --------------------------------------------------------------------------------
+
+// A statement that waits for its client may be one that nobody attends to: whether its process runs at
+// all tells.
+void read_runs(Arrays& a) {
+	for (core::Index i = 0; i < a.session_count; ++i) {
+		core::Session& session = a.sessions[i];
+		const bool waits_for_client =
+		    session.wait == core::Wait::client_read || session.wait == core::Wait::client_write;
+		if (session.kind == core::Kind::client && session.state == core::State::active && waits_for_client)
+			session.runs = process_runs(session.pid);
+	}
+}
+
+// --- for reports -------------------------------------------------------------------------------------
+
+std::string_view view(const char* text) {
+	return text == nullptr ? std::string_view() : std::string_view(text);
+}
+
+void take_texts(core::Session& session, const StatusTexts& texts) {
+	session.application_name = pstrdup(texts.application_name);
+	session.query = pgstat_clip_activity(texts.query);
+}
+
+void name_sessions(Arrays& a, const Names& names) {
+	for (core::Index i = 0; i < a.session_count; ++i) {
+		core::Session& session = a.sessions[i];
+		const char* database = database_name(names, session.database);
+		const char* role = role_name(names, session.role);
+		NameData slot_role, slot_database;
+		SessionSlot* slot = slot_of(a.details[i].process_number, session.pid);
+		if ((database == nullptr || role == nullptr) && slot != nullptr &&
+		    copy_names(slot, session.pid, &slot_role, &slot_database)) {
+			if (database == nullptr)
+				database = pstrdup(NameStr(slot_database));
+			if (role == nullptr)
+				role = pstrdup(NameStr(slot_role));
+		}
+		session.datname = view(database);
+		session.usename = view(role);
+	}
+}
+
+void mask_sessions(Arrays& a) {
+	for (core::Index i = 0; i < a.session_count; ++i) {
+		core::Session& session = a.sessions[i];
+		session.masked = session.kind != core::Kind::prepared && !may_see(session.role);
+		if (session.masked)
+			session.query = "<insufficient privilege>";
+	}
+}
+
+} // namespace
+
+Collected* collect(Purpose purpose) {
+	const core::Micros start = monotonic_now();
+	const bool reporting = purpose == Purpose::reporting;
+	Arrays a = make_arrays();
+	const StatusTexts texts = reporting ? make_status_texts() : StatusTexts{};
+	auto* collected = static_cast<Collected*>(palloc0(sizeof(Collected)));
+
+	// The moment of the snapshot is before the first look: what is seen waiting or idle afterwards has
+	// been so at least until then, so that no time is counted that has not passed.
+	collected->snapshot.now = GetCurrentTimestamp();
+	collected->monotonic = monotonic_now();
+	collected->partition_time = read_lock_table(a);
+	read_details(a, reporting ? &texts : nullptr, take_texts);
+
+	SettingValues file;
+	if (reporting)
+		file_values(file);
+	else
+		current_values(file);
+	apply_limits(a, file);
+
+	if (reporting) {
+		const Names names = open_names();
+		fill_prepared(a.sessions, a.session_count);
+		name_sessions(a, names);
+		for (core::Index i = 0; i < a.lock_count; ++i)
+			a.locks[i].label = lock_label(names, a.tags[i]);
+		close_names(names);
+		mask_sessions(a);
+	} else
+		read_runs(a);
+	for (core::Index i = 0; i < a.lock_count; ++i) {
+		a.locks[i].database = lock_database(a.tags[i]);
+		a.locks[i].relation = lock_relation(a.tags[i]);
+	}
+
+	collected->sessions = a.sessions;
+	collected->waiters = a.waiters;
+	collected->details = a.details;
+	collected->tags = a.tags;
+	collected->snapshot.sessions = {a.sessions, a.session_count};
+	collected->snapshot.locks = {a.locks, a.lock_count};
+	collected->snapshot.holders = {a.holders, a.holder_count};
+	collected->snapshot.waiters = {a.waiters, a.waiter_count};
+	collected->total_time = microseconds_since(start);
+	return collected;
+}
+
+core::Micros monotonic_now() {
+	instr_time now;
+	INSTR_TIME_SET_CURRENT(now);
+	return static_cast<core::Micros>(INSTR_TIME_GET_MICROSEC(now));
+}
+
+core::WaitGraph& graph_of(const Collected& collected) {
+	auto* graph = Owned<core::WaitGraph>::in(CurrentMemoryContext);
+	const core::Snapshot* snapshot = &collected.snapshot;
+	core_phase([graph, snapshot] { graph->make(*snapshot); });
+	return **graph;
+}
+
+} // namespace unblock::server

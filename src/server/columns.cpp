@@ -1,0 +1,106 @@
+// Session columns, in the types of pg_stat_activity.
+
+#include "columns.h"
+
+namespace unblock::server {
+
+namespace {
+
+// As pg_stat_get_activity() shows addresses: none for Unix sockets, whose port is -1.
+void add_client(Rows& rows, const core::Session& session, const SessionDetails& details) {
+	const auto family = details.status.client.addr.ss_family;
+	if (session.masked || !details.has_status ||
+	    (family != AF_INET && family != AF_INET6 && family != AF_UNIX)) {
+		rows.null();
+		rows.null();
+		return;
+	}
+	char host[NI_MAXHOST] = "";
+	char port[NI_MAXSERV] = "";
+	const bool is_network = family != AF_UNIX;
+	if (!is_network ||
+	    pg_getnameinfo_all(&details.status.client.addr, details.status.client.salen, host, sizeof(host), port,
+	                       sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+		rows.null();
+		if (is_network)
+			rows.null();
+		else
+			rows.int4(-1);
+		return;
+	}
+	clean_ipv6_addr(family, host);
+	rows.datum(DirectFunctionCall1(inet_in, CStringGetDatum(host)));
+	rows.int4(atoi(port));
+}
+
+} // namespace
+
+void add_who(Rows& rows, const core::Session& session, const SessionDetails& details) {
+	rows.name(session.datname);
+	rows.name(session.usename);
+	rows.text(session.application_name);
+	add_client(rows, session, details);
+}
+
+void add_query(Rows& rows, const core::Session& session, const SessionDetails& details) {
+	if (session.masked || !details.has_status || details.status.query_id == 0)
+		rows.null();
+	else
+		rows.int8(static_cast<int64>(details.status.query_id));
+	rows.text(session.query);
+}
+
+void add_time(Rows& rows, const core::Session& session, TimestampTz time) {
+	rows.time(session.masked ? 0 : time);
+}
+
+void add_age(Rows& rows, const core::Session& session, TimestampTz since, core::Time now) {
+	if (session.masked || since == 0)
+		rows.null();
+	else
+		rows.interval(now - since);
+}
+
+void add_state(Rows& rows, const core::Session& session) {
+	rows.text(session.masked ? nullptr : state_name(session.state));
+}
+
+void add_backend_type(Rows& rows, const core::Session& session, const SessionDetails& details) {
+	if (session.masked || !details.has_status)
+		rows.null();
+	else
+		rows.text(session.kind == core::Kind::worker ? "parallel worker"
+		                                             : GetBackendTypeDesc(details.status.type));
+}
+
+void add_wait_event_type(Rows& rows, const core::Session& session, const SessionDetails& details) {
+	rows.text(session.masked ? nullptr : pgstat_get_wait_event_type(details.wait_event));
+}
+
+void add_wait_event(Rows& rows, const core::Session& session, const SessionDetails& details) {
+	rows.text(session.masked ? nullptr : pgstat_get_wait_event(details.wait_event));
+}
+
+void add_idle_time(Rows& rows, const core::Session& session, core::Time now) {
+	add_age(rows, session, core::idle_in_transaction(session) ? session.state_start : 0, now);
+}
+
+void add_mode(Rows& rows, core::LockMode mode) {
+	if (mode == core::LockMode::none)
+		rows.null();
+	else
+		rows.text(core::name(mode));
+}
+
+std::string_view* xact_start_texts(const core::Snapshot& snapshot) {
+	const std::size_t sessions = snapshot.sessions.size();
+	auto* texts =
+	    static_cast<std::string_view*>(palloc(sizeof(std::string_view) * std::max<std::size_t>(sessions, 1)));
+	for (std::size_t i = 0; i < sessions; ++i) {
+		const core::Time start = snapshot.sessions[i].xact_start;
+		new (&texts[i]) std::string_view(start == 0 ? "" : time_text(start));
+	}
+	return texts;
+}
+
+} // namespace unblock::server

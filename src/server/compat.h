@@ -1,0 +1,214 @@
+// The server's headers, in the only order that works, and every difference
+// between its versions.
+//
+// Standard and core headers come first: postgres.h redefines names of the C
+// library. The rest of the code includes this file and tests no version.
+#pragma once
+
+#include "../core/check.h"
+#include "../core/clock.h"
+#include "../core/policy.h"
+#include "../core/render.h"
+#include "../core/wait_graph.h"
+
+#include <algorithm>
+#include <exception>
+#include <new>
+#include <type_traits>
+#include <utility>
+
+extern "C" {
+#include "postgres.h"
+
+// Up to 15 the server marks entry points for Windows only; we hide all other symbols.
+#if PG_VERSION_NUM < 160000
+#undef PGDLLEXPORT
+#define PGDLLEXPORT __attribute__((visibility("default")))
+#endif
+
+// libpq/libpq-be.h wants Kerberos headers that the server's development package does not bring along. It
+// keeps its structs the same without them ("for extension ABI compatibility").
+#if defined(ENABLE_GSS) && !__has_include(<gssapi/gssapi.h>) && !__has_include(<gssapi.h>)
+#undef ENABLE_GSS
+#endif
+
+#include "fmgr.h"
+#include "funcapi.h"
+#include "miscadmin.h"
+#include "access/htup_details.h"
+#include "access/relation.h"
+#include "access/twophase.h"
+#include "access/xact.h"
+#include "access/xlog.h"
+#include "catalog/pg_authid.h"
+#include "catalog/pg_class.h"
+#include "catalog/pg_database.h"
+#include "catalog/pg_namespace.h"
+#include "catalog/pg_type.h"
+#include "commands/dbcommands.h"
+#include "common/int.h"
+#include "common/ip.h"
+#include "libpq/auth.h"
+#include "libpq/libpq-be.h"
+#include "mb/pg_wchar.h"
+#include "pgstat.h"
+#include "portability/instr_time.h"
+#include "postmaster/bgworker.h"
+#include "postmaster/interrupt.h"
+#include "storage/ipc.h"
+#include "storage/latch.h"
+#include "storage/lmgr.h"
+#include "storage/lock.h"
+#include "storage/lwlock.h"
+#include "storage/proc.h"
+#include "storage/procarray.h"
+#include "storage/shmem.h"
+#include "tcop/tcopprot.h"
+#include "utils/acl.h"
+#include "utils/backend_status.h"
+#include "utils/builtins.h"
+#include "utils/fmgroids.h"
+#include "utils/guc.h"
+#include "utils/inet.h"
+#include "utils/lsyscache.h"
+#include "utils/memutils.h"
+#include "utils/syscache.h"
+#include "utils/timestamp.h"
+#include "utils/wait_event.h"
+}
+
+#if PG_VERSION_NUM < 150000
+#error "pg_unblock needs PostgreSQL 15 or newer"
+#elif PG_VERSION_NUM >= 160000
+#error "this version of pg_unblock does not know this PostgreSQL yet: it supports 15"
+#endif
+
+namespace unblock::server::compat {
+
+// --- processes ---------------------------------------------------------------------------------------
+
+// Processes that can have a slot: everything but auxiliary processes and prepared transactions.
+inline int backend_count() {
+	return MaxBackends;
+}
+
+// Entries of the process array, without and with the dummies of prepared transactions, which follow the
+// others (proc.c, InitProcGlobal).
+inline int process_count() {
+	return static_cast<int>(ProcGlobal->allProcCount);
+}
+inline int process_and_prepared_count() {
+	return process_count() + max_prepared_xacts;
+}
+
+inline int number_of(const PGPROC* proc) {
+	return static_cast<int>(proc - ProcGlobal->allProcs);
+}
+inline PGPROC* proc_at(int number) {
+	return &ProcGlobal->allProcs[number];
+}
+inline int my_number() {
+	return number_of(MyProc);
+}
+
+inline LocalTransactionId local_xid(const PGPROC* proc) {
+	return proc->lxid;
+}
+
+// --- backend status ----------------------------------------------------------------------------------
+
+// Index of a process's entry in the status array, or -1: a backend's is its backend id less one; it
+// has none before that is assigned, and auxiliary processes are filed elsewhere (backend_status.c,
+// pgstat_beinit).
+inline int status_index(const PGPROC* proc) {
+	return proc->backendId == InvalidBackendId ? -1 : proc->backendId - 1;
+}
+
+// The whole array: the server keeps it private, but every process knows its own entry and index.
+// nullptr in a process that has no entry of its own.
+inline PgBackendStatus* status_array() {
+	if (MyBEEntry == nullptr || MyBackendId == InvalidBackendId)
+		return nullptr;
+	return MyBEEntry - (MyBackendId - 1);
+}
+inline int status_count() {
+	return MaxBackends + NUM_AUXPROCTYPES;
+}
+
+// --- lock manager ------------------------------------------------------------------------------------
+
+// Calls visit(PROCLOCK*) for each holder or waiter of a lock.
+template <class Visit>
+void each_proclock_of_lock(LOCK* lock, Visit visit) {
+	SHM_QUEUE* queue = &lock->procLocks;
+	auto* entry =
+	    static_cast<PROCLOCK*>(static_cast<void*>(SHMQueueNext(queue, queue, offsetof(PROCLOCK, lockLink))));
+	while (entry != nullptr) {
+		visit(entry);
+		entry = static_cast<PROCLOCK*>(
+		    static_cast<void*>(SHMQueueNext(queue, &entry->lockLink, offsetof(PROCLOCK, lockLink))));
+	}
+}
+
+// Calls visit(PROCLOCK*) for each lock that a process holds or awaits, in one partition.
+template <class Visit>
+void each_proclock_of_proc(PGPROC* proc, int partition, Visit visit) {
+	SHM_QUEUE* queue = &proc->myProcLocks[partition];
+	auto* entry =
+	    static_cast<PROCLOCK*>(static_cast<void*>(SHMQueueNext(queue, queue, offsetof(PROCLOCK, procLink))));
+	while (entry != nullptr) {
+		visit(entry);
+		entry = static_cast<PROCLOCK*>(
+		    static_cast<void*>(SHMQueueNext(queue, &entry->procLink, offsetof(PROCLOCK, procLink))));
+	}
+}
+
+// Calls visit(PGPROC*) for each process in a lock's queue, first in line first.
+template <class Visit>
+void each_waiter(LOCK* lock, Visit visit) {
+	auto* proc = reinterpret_cast<PGPROC*>(lock->waitProcs.links.next);
+	for (int i = 0; i < lock->waitProcs.size; ++i) {
+		visit(proc);
+		proc = reinterpret_cast<PGPROC*>(proc->links.next);
+	}
+}
+inline PGPROC* first_waiter(LOCK* lock) {
+	return lock->waitProcs.size == 0 ? nullptr : reinterpret_cast<PGPROC*>(lock->waitProcs.links.next);
+}
+inline int waiter_count(const LOCK* lock) {
+	return lock->waitProcs.size;
+}
+
+// Calls visit(relation, modes) for each relation that a process has locked by the fast path, and once
+// with InvalidOid for its own virtual transaction. Takes fpInfoLock. Layout: lock.c, FAST_PATH_GET_BITS.
+template <class Visit>
+void each_fastpath_lock(PGPROC* proc, Visit visit) {
+	constexpr int bits_per_slot = 3;
+	LWLockAcquire(&proc->fpInfoLock, LW_SHARED);
+	for (int slot = 0; slot < FP_LOCK_SLOTS_PER_BACKEND; ++slot) {
+		const auto bits = (proc->fpLockBits >> (bits_per_slot * slot)) & ((1U << bits_per_slot) - 1U);
+		if (bits != 0)
+			visit(proc->fpRelId[slot], static_cast<core::ModeMask>(bits << 1));
+	}
+	if (proc->fpVXIDLock)
+		visit(InvalidOid, core::bit(core::LockMode::exclusive));
+	LWLockRelease(&proc->fpInfoLock);
+}
+
+// --- settings ----------------------------------------------------------------------------------------
+
+// Memory for a check hook's `extra`, which the server frees.
+inline void* guc_extra(std::size_t size) {
+	return malloc(size);
+}
+
+// --- wait events -------------------------------------------------------------------------------------
+
+inline uint32 enforcer_wait_event() {
+	return PG_WAIT_EXTENSION;
+}
+inline uint32 action_wait_event() {
+	return PG_WAIT_EXTENSION;
+}
+
+} // namespace unblock::server::compat

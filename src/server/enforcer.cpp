@@ -1,0 +1,286 @@
+// The worker's loop: snapshot, graph, decisions, signals, sleep.
+//
+// It belongs to no database, reads no catalog, waits for no heavyweight lock
+// and writes no table, so that nothing it polices can stop it. Between turns
+// it sleeps until a limit could be broken at the earliest.
+
+#include "enforcer.h"
+#include "boundary.h"
+#include "collect.h"
+#include "farewell.h"
+#include "log_line.h"
+#include "process_runs.h"
+#include "shared_state.h"
+#include "signal.h"
+#include "watch_list.h"
+
+namespace unblock::server {
+
+namespace {
+
+constexpr int kRestartSeconds = 1;
+
+// What lives from turn to turn, in C++.
+struct Memory {
+	core::Clock clock;
+	core::Policy policy;
+};
+
+// --- what all limits together ask for ----------------------------------------------------------------
+
+// Smaller of two limits in ms, 0 standing for none.
+uint32 smaller_limit(uint32 a, uint32 b) {
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+uint32 smallest_limit_of(const SettingValues& values) {
+	uint32 smallest = 0;
+	for (int setting = 0; setting < kSessionSettings; ++setting)
+		if (is_limit(setting))
+			smallest = smaller_limit(smallest, static_cast<uint32>(values[setting]));
+	return smallest;
+}
+
+// The smallest limit in force anywhere, in ms; 0: none.
+uint32 smallest_limit(const SettingValues& file) {
+	const SharedState* shared = shared_state();
+	uint32 smallest = smallest_limit_of(file);
+	for (int i = 0; i < shared->slot_count; ++i) {
+		SessionSlot* slot = &shared_state()->slots[i];
+		if (pg_atomic_read_u32(&slot->pid) == 0 || pg_atomic_read_u32(&slot->published) == 0)
+			continue;
+		SettingValues values;
+		effective_values(slot, file, values);
+		smallest = smaller_limit(smallest, smallest_limit_of(values));
+	}
+	return smallest;
+}
+
+void publish_file_values(const SettingValues& file) {
+	SharedState* shared = shared_state();
+	for (int setting = 0; setting < kSessionSettings; ++setting)
+		pg_atomic_write_u32(&shared->file_values[setting], static_cast<uint32>(file[setting]));
+	pg_write_barrier();
+	pg_atomic_write_u32(&shared->file_values_known, 1);
+}
+
+// --- one turn ----------------------------------------------------------------------------------------
+
+// Follows both clocks to the moment of a snapshot, and says so when the wall clock was set.
+void follow_clocks(Memory& memory, core::ClockReading reading) {
+	const core::Micros step = memory.clock.look(reading);
+	SharedState* shared = shared_state();
+	pg_atomic_write_u64(&shared->clock_wall, static_cast<uint64>(reading.wall));
+	pg_atomic_write_u64(&shared->clock_monotonic, static_cast<uint64>(reading.monotonic));
+	if (step == 0)
+		return;
+	count(kClockSteps);
+	ereport(LOG, (errmsg("pg_unblock: the clock was set %s by %s", step > 0 ? "forward" : "back",
+	                     duration_text(step > 0 ? step : -step).text),
+	              errdetail("The step does not count towards any limit.")));
+}
+
+// What the ended client will be told.
+Farewell farewell_of(const Collected& collected, const core::Decision& decision) {
+	Farewell farewell = {};
+	farewell.asked = Farewell::Asked::by_limit;
+	farewell.action = decision.action;
+	farewell.rule = decision.rule;
+	farewell.limit = decision.limit;
+	farewell.measured = decision.measured;
+	farewell.blocked = decision.blocked;
+	if (decision.waiter == core::kNone)
+		return farewell;
+	const core::Snapshot& snapshot = collected.snapshot;
+	const core::Waiter& waiter = snapshot.waiters[decision.waiter];
+	farewell.has_lock = true;
+	farewell.lock = collected.tags[waiter.lock];
+	core::ModeMask held = 0;
+	for (const core::Holder& holder : snapshot.holders_of(snapshot.locks[waiter.lock]))
+		if (snapshot.sessions[holder.session].leader == snapshot.sessions[decision.session].leader)
+			held |= holder.modes & core::conflicts_of(waiter.mode);
+	farewell.held = core::strongest(held);
+	return farewell;
+}
+
+// A stalled client's process must not have run since it was judged.
+bool has_run_since(const core::Session& session) {
+	const uint64 runs = process_runs(session.pid);
+	return runs == 0 || runs != session.runs;
+}
+
+Sent end_session(const Collected& collected, const core::Decision& decision, const Farewell& farewell) {
+	const core::Session& session = collected.sessions[decision.session];
+	if (decision.stalled && has_run_since(session))
+		return Sent::changed;
+	Target target = target_of(session);
+	target.must_block = decision.must_block;
+	return send(target, decision.action, settings.explain_actions ? &farewell : nullptr);
+}
+
+void carry_out(Memory& memory, const Collected& collected, const core::Decision& decision) {
+	const core::Session& session = collected.sessions[decision.session];
+	const bool terminate = decision.action == core::Action::terminate;
+	const Farewell farewell = farewell_of(collected, decision);
+	if (decision.dry_run) {
+		count(terminate ? kWouldTerminate : kWouldCancel);
+		log_action(collected, decision, farewell);
+		return;
+	}
+	const Sent sent = end_session(collected, decision, farewell);
+	memory.policy.carried_out(session, sent == Sent::sent);
+	if (sent != Sent::sent) {
+		count(kChangedInTime);
+		return;
+	}
+	count(terminate ? kTerminated : kCancelled);
+	if (terminate)
+		watch(session.pid, session.backend_start);
+	log_action(collected, decision, farewell);
+}
+
+void publish_counted(const Memory& memory, const Collected& collected) {
+	for (core::Index i = 0; i < collected.snapshot.sessions.size(); ++i) {
+		const core::Session& session = collected.sessions[i];
+		SessionSlot* slot = slot_of(collected.details[i].process_number, session.pid);
+		if (slot == nullptr)
+			continue;
+		const core::Policy::Counted counted = memory.policy.counted(session);
+		if (counted.sum != 0)
+			write_counted(slot, session.xact_start, counted);
+	}
+}
+
+void tell_fuse(const core::Turn& turn) {
+	pg_atomic_write_u32(&shared_state()->fuse_is_blown, turn.fuse_blown ? 1 : 0);
+	if (!turn.fuse_blew_now)
+		return;
+	count(kFuseBlown);
+	ereport(WARNING,
+	        (errmsg("pg_unblock: no more than %d sessions are ended in a minute",
+	                settings.max_actions_per_minute),
+	         errdetail("More have broken their limits. Enforcement goes on when the minute has passed."),
+	         errhint("If so many ends are intended, raise pg_unblock.max_actions_per_minute.")));
+}
+
+// Looks once, acts, and returns for how many ms nothing can happen; -1: for ever.
+long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
+	const core::Micros start = monotonic_now();
+	Collected* collected = collect(Purpose::enforcing);
+	const core::ClockReading moment = {collected->snapshot.now, collected->monotonic};
+	follow_clocks(memory, moment);
+	auto* graph = Owned<core::WaitGraph>::in(CurrentMemoryContext);
+	const core::Turn* turn = nullptr;
+	core_phase([&memory, collected, graph, &cluster, &moment, &turn] {
+		const core::Snapshot& snapshot = collected->snapshot;
+		memory.clock.correct({collected->sessions, snapshot.sessions.size()},
+		                     {collected->waiters, snapshot.waiters.size()});
+		graph->make(snapshot);
+		turn = &memory.policy.look(**graph, cluster, moment.monotonic);
+	});
+	Statistics& statistics = shared_state()->statistics;
+	count(kLooks);
+	record(statistics.look_time, static_cast<uint64>(monotonic_now() - start));
+	record(statistics.snapshot_time, collected->total_time);
+	record(statistics.partition_time, collected->partition_time);
+
+	for (const core::Decision& decision : turn->decisions)
+		carry_out(memory, *collected, decision);
+	publish_counted(memory, *collected);
+	tell_fuse(*turn);
+	if (!turn->sleep)
+		return -1;
+	constexpr core::Micros per_millisecond = 1000;
+	const core::Micros spent = monotonic_now() - moment.monotonic;
+	const core::Micros left = std::max<core::Micros>(*turn->sleep - spent, 0);
+	return static_cast<long>(std::min<core::Micros>((left + per_millisecond - 1) / per_millisecond, INT_MAX));
+}
+
+// One turn in a memory context of its own. Returns the time to sleep in ms, -1: until something happens.
+long take_turn(Memory& memory) {
+	SharedState* shared = shared_state();
+	// While the limits are being read, any published limit is worth a wake-up: see publish_setting().
+	pg_atomic_write_u32(&shared->plan, UINT32_MAX);
+	pg_memory_barrier();
+	SettingValues file;
+	current_values(file);
+	publish_file_values(file);
+	const uint32 smallest = smallest_limit(file);
+	pg_atomic_write_u32(&shared->any_limit, smallest != 0 ? 1 : 0);
+	const long watching = look_after_watched();
+	long sleep = -1;
+	if (smallest != 0 && settings.mode != static_cast<int>(core::Mode::off)) {
+		constexpr core::Micros per_millisecond = 1000;
+		core::ClusterSettings cluster;
+		cluster.smallest_limit = smallest * per_millisecond;
+		cluster.max_actions_per_minute = settings.max_actions_per_minute;
+		sleep = look_and_act(memory, cluster);
+		pg_atomic_write_u32(&shared->plan, smallest);
+	}
+	count(kTurns);
+	if (watching >= 0 && (sleep < 0 || watching < sleep))
+		sleep = watching;
+	return sleep;
+}
+
+void leave_place(int, Datum) {
+	pg_atomic_write_u32(&shared_state()->enforcer, 0);
+}
+
+void take_place(Memory& memory) {
+	SharedState* shared = shared_state();
+	const uint64 wall = pg_atomic_read_u64(&shared->clock_wall);
+	if (wall != 0)
+		memory.clock.resume({static_cast<core::Time>(wall),
+		                     static_cast<core::Micros>(pg_atomic_read_u64(&shared->clock_monotonic))});
+	on_shmem_exit(leave_place, 0);
+	pg_atomic_write_u32(&shared->enforcer, static_cast<uint32>(compat::my_number()) + 1);
+}
+
+[[noreturn]] void run() {
+	auto* memory = Owned<Memory>::in(TopMemoryContext);
+	core_phase([memory] { memory->make(); });
+	take_place(**memory);
+	const MemoryContext turn_context =
+	    AllocSetContextCreate(TopMemoryContext, "pg_unblock turn", ALLOCSET_DEFAULT_SIZES);
+	for (;;) {
+		ResetLatch(MyLatch);
+		CHECK_FOR_INTERRUPTS();
+		if (ConfigReloadPending) {
+			ConfigReloadPending = false;
+			ProcessConfigFile(PGC_SIGHUP);
+		}
+		MemoryContextSwitchTo(turn_context);
+		const long sleep = take_turn(**memory);
+		MemoryContextSwitchTo(TopMemoryContext);
+		MemoryContextReset(turn_context);
+		WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (sleep >= 0 ? WL_TIMEOUT : 0), sleep,
+		          compat::enforcer_wait_event());
+	}
+}
+
+} // namespace
+
+void register_enforcer() {
+	BackgroundWorker worker = {};
+	strlcpy(worker.bgw_name, kEnforcerType, BGW_MAXLEN);
+	strlcpy(worker.bgw_type, kEnforcerType, BGW_MAXLEN);
+	// "Database connection" is what gives it a status entry and the standard signal handlers; it
+	// connects to none.
+	worker.bgw_flags = BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+	worker.bgw_start_time = BgWorkerStart_ConsistentState;
+	worker.bgw_restart_time = kRestartSeconds;
+	strlcpy(worker.bgw_library_name, "pg_unblock", BGW_MAXLEN);
+	strlcpy(worker.bgw_function_name, "pg_unblock_enforcer_main", BGW_MAXLEN);
+	RegisterBackgroundWorker(&worker);
+}
+
+} // namespace unblock::server
+
+extern "C" void pg_unblock_enforcer_main(Datum) {
+	pqsignal(SIGHUP, SignalHandlerForConfigReload);
+	pqsignal(SIGTERM, die);
+	BackgroundWorkerUnblockSignals();
+	BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
+	unblock::server::run();
+}

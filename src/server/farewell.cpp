@@ -1,0 +1,148 @@
+// Notes in slots, and the hook that turns one into words.
+
+#include "farewell.h"
+#include "names.h"
+
+namespace unblock::server {
+
+namespace {
+
+emit_log_hook_type previous_log_hook = nullptr;
+
+// A cancel that found no statement to cancel leaves a note that nobody claims. After this time it must not
+// explain somebody else's cancel.
+constexpr int kCancelNoteMilliseconds = 5000;
+
+bool is_stale(const Farewell& note) {
+	return note.action == core::Action::cancel &&
+	       TimestampDifferenceExceeds(note.left_at, GetCurrentTimestamp(), kCancelNoteMilliseconds);
+}
+
+// The error that a signal of ours leads to (postgres.c, ProcessInterrupts()).
+bool comes_from(core::Action action, const ErrorData* error) {
+	if (action == core::Action::terminate)
+		return error->elevel == FATAL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN;
+	return error->elevel == ERROR && error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+}
+
+const char* sessions(uint32 count) {
+	return count == 1 ? "session" : "sessions";
+}
+
+// What happened, as a sentence. In the error's own context.
+char* reason(const Farewell& note) {
+	const DurationText measured = duration_text(note.measured);
+	if (note.asked == Farewell::Asked::by_role)
+		return psprintf(note.action == core::Action::terminate
+		                    ? "The session was terminated by role \"%s\" with %s()."
+		                    : "The statement was canceled by role \"%s\" with %s().",
+		                NameStr(note.role), NameStr(note.function));
+	if (note.rule == core::Rule::idle_in_transaction)
+		return psprintf("The transaction waited for its client for %s.", measured.text);
+	if (!note.has_lock)
+		return psprintf("The transaction waited for its client while it blocked others for %s.",
+		                measured.text);
+	const auto mode = core::name(note.held);
+	return psprintf("The transaction waited for its client while it blocked others for %s; it blocked %u "
+	                "%s through %.*s on %s.",
+	                measured.text, note.blocked, sessions(note.blocked), static_cast<int>(mode.size()),
+	                mode.data(), lock_label_by_oid(note.lock));
+}
+
+char* rule_sentence(const Farewell& note) {
+	const auto setting = core::setting(note.rule);
+	return psprintf("pg_unblock.%.*s is %s.", static_cast<int>(setting.size()), setting.data(),
+	                duration_text(note.limit).text);
+}
+
+char* detail_text(const Farewell& note) {
+	return note.asked == Farewell::Asked::by_role ? reason(note)
+	                                              : psprintf("%s %s", reason(note), rule_sentence(note));
+}
+
+// PostgreSQL's elog.c allows a log hook to change output_to_server only and calls any other change
+// unsupported. It has let hooks change the texts since the hook exists: the hook runs before both the log
+// line and the client's message are made from the same ErrorData. A test for each version watches over it.
+void explain(ErrorData* error, const Farewell& note) {
+	const MemoryContext before = MemoryContextSwitchTo(error->assoc_context);
+	char* detail = detail_text(note);
+	error->detail = detail;
+	if (note.asked == Farewell::Asked::by_limit) {
+		error->hint = pstrdup("Commit or roll back as soon as the work is done; do not leave a transaction "
+		                      "open while the application does something else.");
+		if (note.action == core::Action::terminate)
+			error->sqlerrcode = ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
+	}
+	MemoryContextSwitchTo(before);
+	// Drivers that find the connection gone often show no FATAL, but keep notices.
+	if (error->elevel == FATAL)
+		ereport(WARNING_CLIENT_ONLY,
+		        (errmsg("pg_unblock is ending this session"), errdetail_internal("%s", detail)));
+}
+
+void on_log(ErrorData* error) {
+	SessionSlot* slot = my_slot();
+	if (slot != nullptr && error->elevel >= ERROR) {
+		Farewell& note = slot->farewell;
+		uint32 expected = Farewell::left;
+		if (pg_atomic_read_u32(&note.state) == Farewell::left && comes_from(note.action, error) &&
+		    pg_atomic_compare_exchange_u32(&note.state, &expected, Farewell::claimed)) {
+			if (!is_stale(note))
+				explain(error, note);
+			if (note.action == core::Action::cancel)
+				pg_atomic_write_u32(&note.state, Farewell::none);
+		}
+	}
+	if (previous_log_hook)
+		previous_log_hook(error);
+}
+
+} // namespace
+
+void install_farewell_hook() {
+	previous_log_hook = emit_log_hook;
+	emit_log_hook = on_log;
+}
+
+bool leave_farewell(SessionSlot* slot, const Farewell& farewell) {
+	Farewell& note = slot->farewell;
+	uint32 expected = pg_atomic_read_u32(&note.state);
+	const bool free_to_write = expected == Farewell::none || (expected == Farewell::left && is_stale(note)) ||
+	                           // The end of a session outdoes a cancelled statement.
+	                           (expected == Farewell::left && note.action == core::Action::cancel &&
+	                            farewell.action == core::Action::terminate);
+	if (!free_to_write || !pg_atomic_compare_exchange_u32(&note.state, &expected, Farewell::being_written))
+		return false;
+	note.asked = farewell.asked;
+	note.action = farewell.action;
+	note.rule = farewell.rule;
+	note.limit = farewell.limit;
+	note.measured = farewell.measured;
+	note.blocked = farewell.blocked;
+	note.has_lock = farewell.has_lock;
+	note.lock = farewell.lock;
+	note.held = farewell.held;
+	note.left_at = GetCurrentTimestamp();
+	note.role = farewell.role;
+	note.function = farewell.function;
+	pg_write_barrier();
+	pg_atomic_write_u32(&note.state, Farewell::left);
+	return true;
+}
+
+void take_back_farewell(SessionSlot* slot) {
+	uint32 expected = Farewell::left;
+	pg_atomic_compare_exchange_u32(&slot->farewell.state, &expected, Farewell::none);
+}
+
+DurationText duration_text(core::Micros length) {
+	DurationText result;
+	try {
+		strlcpy(result.text, core::duration(length).c_str(), sizeof(result.text));
+	} catch (...) {
+		snprintf(result.text, sizeof(result.text), INT64_FORMAT "us", length);
+	}
+	return result;
+}
+
+} // namespace unblock::server

@@ -1,0 +1,28 @@
+// The reason that an ended or cancelled client gets to see.
+//
+// Whoever signals a session leaves a note in its slot. In the session itself
+// an emit_log_hook finds the error that the signal leads to, claims the note,
+// and adds the reason to what client and log are told.
+#pragma once
+
+#include "session_slot.h"
+
+namespace unblock::server {
+
+// From _PG_init, while preloading.
+void install_farewell_hook();
+
+// Leaves a copy of the note in the slot. False if there is a fresh one already: the first reason stands.
+// Raises nothing, allocates nothing.
+bool leave_farewell(SessionSlot* slot, const Farewell& farewell);
+
+// Takes a note back that the session has not claimed.
+void take_back_farewell(SessionSlot* slot);
+
+// A length of time for people, "12.3s", into a buffer.
+struct DurationText {
+	char text[32];
+};
+DurationText duration_text(core::Micros length);
+
+} // namespace unblock::server

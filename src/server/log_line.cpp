@@ -1,0 +1,76 @@
+// key=value pairs: a person reads them, a log shipper splits them. Texts are
+// quoted as JSON strings.
+
+#include "log_line.h"
+#include "names.h"
+#include "shared_state.h"
+
+extern "C" {
+#include "utils/json.h"
+}
+
+namespace unblock::server {
+
+namespace {
+
+void add_text(StringInfo line, const char* key, const char* value) {
+	appendStringInfo(line, " %s=", key);
+	escape_json(line, value);
+}
+
+// Names as the session gave them at its start; the enforcer reads no catalog.
+void add_names(StringInfo line, int process_number, const core::Session& session) {
+	NameData role, database;
+	SessionSlot* slot = slot_of(process_number, session.pid);
+	if (slot != nullptr && copy_names(slot, session.pid, &role, &database)) {
+		add_text(line, "user", NameStr(role));
+		add_text(line, "database", NameStr(database));
+	} else
+		appendStringInfo(line, " user=%u database=%u", session.role, session.database);
+}
+
+} // namespace
+
+void log_action(const Collected& collected, const core::Decision& decision, const Farewell& farewell) {
+	const core::Session& session = collected.sessions[decision.session];
+	const int process_number = collected.details[decision.session].process_number;
+	const auto action = core::name(decision.action);
+	const auto setting = core::setting(decision.rule);
+	StringInfoData line;
+	initStringInfo(&line);
+	appendStringInfo(&line, "pg_unblock: action=%s%.*s rule=%.*s limit=%s measured=%s pid=%d",
+	                 decision.dry_run ? "would_" : "", static_cast<int>(action.size()), action.data(),
+	                 static_cast<int>(setting.size()), setting.data(), duration_text(decision.limit).text,
+	                 duration_text(decision.measured).text, session.pid);
+	add_names(&line, process_number, session);
+	Status status;
+	const StatusTexts texts = make_status_texts();
+	const bool has_texts = read_status(compat::proc_at(process_number), session.pid, &status, &texts) &&
+	                       status.backend_start == session.backend_start;
+	add_text(&line, "application", has_texts ? texts.application_name : "");
+	const char* state = state_name(session.state);
+	add_text(&line, "state", state == nullptr ? "unknown" : state);
+	if (session.xact_start != 0)
+		add_text(&line, "xact_start", timestamptz_to_str(session.xact_start));
+	appendStringInfo(&line, " blocked=%u", decision.blocked);
+	if (farewell.has_lock) {
+		add_text(&line, "lock", lock_label_by_oid(farewell.lock));
+		const auto mode = core::name(farewell.held);
+		appendStringInfo(&line, " mode=%.*s", static_cast<int>(mode.size()), mode.data());
+	}
+	add_text(&line, "query", has_texts ? pgstat_clip_activity(texts.query) : "");
+	ereport(LOG, (errmsg_internal("%s", line.data), errhidestmt(true)));
+}
+
+void log_manual_action(core::Action action, const char* function, int pid, const char* victim_role) {
+	const auto name = core::name(action);
+	StringInfoData line;
+	initStringInfo(&line);
+	appendStringInfo(&line, "pg_unblock: action=manual_%.*s function=%s pid=%d",
+	                 static_cast<int>(name.size()), name.data(), function, pid);
+	add_text(&line, "user", victim_role);
+	add_text(&line, "by", GetUserNameFromId(GetUserId(), false));
+	ereport(LOG, (errmsg_internal("%s", line.data), errhidestmt(true)));
+}
+
+} // namespace unblock::server

@@ -1,0 +1,35 @@
+// The module's entry point.
+//
+// Preloaded, it defines its settings, asks for shared memory, and registers
+// the enforcer. Loaded later, by the first call of one of its functions, it has
+// the reports and the actions; what needs the enforcer or shared memory says so.
+
+#include "enforcer.h"
+#include "farewell.h"
+#include "settings.h"
+#include "shared_state.h"
+
+extern "C" {
+PG_MODULE_MAGIC;
+
+PGDLLEXPORT void _PG_init(void);
+PG_FUNCTION_INFO_V1(pg_unblock_version);
+PGDLLEXPORT Datum pg_unblock_version(PG_FUNCTION_ARGS);
+}
+
+void _PG_init(void) {
+	using namespace unblock::server;
+	define_settings();
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	install_shared_state_hooks();
+	install_slot_hooks();
+	install_farewell_hook();
+	if (!IsBinaryUpgrade)
+		register_enforcer();
+}
+
+Datum pg_unblock_version(PG_FUNCTION_ARGS) {
+	(void)fcinfo;
+	return CStringGetTextDatum(PG_UNBLOCK_VERSION);
+}

@@ -1,0 +1,185 @@
+// Conditional catalog look-ups, and the texts of locks.
+
+#include "names.h"
+
+extern "C" {
+#include "catalog/pg_attribute.h"
+}
+
+namespace unblock::server {
+
+namespace {
+
+// The catalogs that a look-up can read when no cache has the answer, with the indexes it reads them
+// through. To lock an index matters as well: REINDEX locks only that exclusively.
+constexpr Oid kSharedCatalogs[] = {DatabaseRelationId, DatabaseOidIndexId, AuthIdRelationId,
+                                   AuthIdOidIndexId};
+constexpr Oid kRelationCatalogs[] = {RelationRelationId,       ClassOidIndexId,     AttributeRelationId,
+                                     AttributeRelidNumIndexId, NamespaceRelationId, NamespaceOidIndexId};
+
+void unlock_all(std::span<const Oid> catalogs) {
+	for (const Oid catalog : catalogs)
+		UnlockRelationOid(catalog, AccessShareLock);
+}
+
+bool lock_all_or_none(std::span<const Oid> catalogs) {
+	for (std::size_t i = 0; i < catalogs.size(); ++i) {
+		if (!ConditionalLockRelationOid(catalogs[i], AccessShareLock)) {
+			unlock_all(catalogs.first(i));
+			return false;
+		}
+	}
+	return true;
+}
+
+bool is_relation_lock(const LOCKTAG& tag) {
+	switch (static_cast<LockTagType>(tag.locktag_type)) {
+	case LOCKTAG_RELATION:
+	case LOCKTAG_RELATION_EXTEND:
+	case LOCKTAG_PAGE:
+	case LOCKTAG_TUPLE:
+		return true;
+	default:
+		return false;
+	}
+}
+
+// "relation public.features"; without a name "relation 16391 of database shop". The word "relation" is
+// left out for named relations in the middle of a phrase.
+char* relation_phrase(const Names& names, const LOCKTAG& tag, bool alone) {
+	const Oid database = tag.locktag_field1;
+	const Oid relation = tag.locktag_field2;
+	if (const char* name = relation_name(names, database, relation))
+		return psprintf("%s%s", alone ? "relation " : "", name);
+	if (database == InvalidOid)
+		return psprintf("shared relation %u", relation);
+	if (const char* name = database_name(names, database))
+		return psprintf("relation %u of database %s", relation, quote_identifier(name));
+	return psprintf("relation %u of database %u", relation, database);
+}
+
+// Advisory keys as the application gave them: one bigint or two integers (lockfuncs.c,
+// SET_LOCKTAG_INT64 and SET_LOCKTAG_INT32).
+char* advisory_phrase(const Names& names, const LOCKTAG& tag) {
+	const auto first = static_cast<int32>(tag.locktag_field2);
+	const auto second = static_cast<int32>(tag.locktag_field3);
+	char* key;
+	if (tag.locktag_field4 == 1) {
+		const uint64 high = static_cast<uint64>(tag.locktag_field2) << 32;
+		key = psprintf(INT64_FORMAT, static_cast<int64>(high | tag.locktag_field3));
+	} else
+		key = psprintf("(%d,%d)", first, second);
+	const Oid database = tag.locktag_field1;
+	if (database == MyDatabaseId)
+		return psprintf("advisory %s", key);
+	if (const char* name = database_name(names, database))
+		return psprintf("advisory %s of database %s", key, quote_identifier(name));
+	return psprintf("advisory %s of database %u", key, database);
+}
+
+char* object_phrase(const Names& names, const LOCKTAG& tag) {
+	const Oid database = tag.locktag_field1;
+	const Oid catalog = tag.locktag_field2;
+	const Oid object = tag.locktag_field3;
+	if (catalog == DatabaseRelationId) {
+		if (const char* name = database_name(names, object))
+			return psprintf("database %s", quote_identifier(name));
+		return psprintf("database %u", object);
+	}
+	if (catalog == AuthIdRelationId) {
+		if (const char* name = role_name(names, object))
+			return psprintf("role %s", quote_identifier(name));
+		return psprintf("role %u", object);
+	}
+	if (const char* name = relation_name(names, database, catalog))
+		return psprintf("object %u of %s", object, name);
+	return psprintf("object %u of catalog %u", object, catalog);
+}
+
+} // namespace
+
+Names open_names() {
+	Names names;
+	names.shared = lock_all_or_none(kSharedCatalogs);
+	names.relations = OidIsValid(MyDatabaseId) && lock_all_or_none(kRelationCatalogs);
+	return names;
+}
+
+void close_names(const Names& names) {
+	if (names.relations)
+		unlock_all(kRelationCatalogs);
+	if (names.shared)
+		unlock_all(kSharedCatalogs);
+}
+
+char* database_name(const Names& names, Oid database) {
+	return names.shared && OidIsValid(database) ? get_database_name(database) : nullptr;
+}
+
+char* role_name(const Names& names, Oid role) {
+	return names.shared && OidIsValid(role) ? GetUserNameFromId(role, true) : nullptr;
+}
+
+char* relation_name(const Names& names, Oid database, Oid relation) {
+	if (!names.relations || !(database == MyDatabaseId || database == InvalidOid))
+		return nullptr;
+	const char* name = get_rel_name(relation);
+	if (name == nullptr)
+		return nullptr; // of an uncommitted transaction, or dropped
+	const char* schema = get_namespace_name(get_rel_namespace(relation));
+	return schema == nullptr ? nullptr : quote_qualified_identifier(schema, name);
+}
+
+char* lock_label(const Names& names, const LOCKTAG& tag) {
+	switch (static_cast<LockTagType>(tag.locktag_type)) {
+	case LOCKTAG_RELATION:
+		return relation_phrase(names, tag, true);
+	case LOCKTAG_RELATION_EXTEND:
+		return psprintf("extension of %s", relation_phrase(names, tag, false));
+	case LOCKTAG_PAGE:
+		return psprintf("page %u of %s", tag.locktag_field3, relation_phrase(names, tag, false));
+	case LOCKTAG_TUPLE:
+		return psprintf("tuple (%u,%u) of %s", tag.locktag_field3, tag.locktag_field4,
+		                relation_phrase(names, tag, false));
+	case LOCKTAG_TRANSACTION:
+		return psprintf("transaction %u", tag.locktag_field1);
+	case LOCKTAG_VIRTUALTRANSACTION:
+		return psprintf("virtual transaction %u/%u", tag.locktag_field1, tag.locktag_field2);
+	case LOCKTAG_SPECULATIVE_TOKEN:
+		return psprintf("speculative token %u of transaction %u", tag.locktag_field2, tag.locktag_field1);
+	case LOCKTAG_DATABASE_FROZEN_IDS:
+		return psprintf("frozen ids of database %u", tag.locktag_field1);
+	case LOCKTAG_OBJECT:
+		return object_phrase(names, tag);
+	case LOCKTAG_ADVISORY:
+		return advisory_phrase(names, tag);
+	default:
+		return psprintf("%s %u %u %u %u", lock_type_name(tag), tag.locktag_field1, tag.locktag_field2,
+		                tag.locktag_field3, tag.locktag_field4);
+	}
+}
+
+char* lock_label_by_oid(const LOCKTAG& tag) {
+	return lock_label(Names{}, tag);
+}
+
+const char* lock_type_name(const LOCKTAG& tag) {
+	return tag.locktag_type <= LOCKTAG_LAST_TYPE ? LockTagTypeNames[tag.locktag_type] : "unknown";
+}
+
+Oid lock_database(const LOCKTAG& tag) {
+	switch (static_cast<LockTagType>(tag.locktag_type)) {
+	case LOCKTAG_TRANSACTION:
+	case LOCKTAG_VIRTUALTRANSACTION:
+	case LOCKTAG_SPECULATIVE_TOKEN:
+		return InvalidOid;
+	default:
+		return tag.locktag_field1;
+	}
+}
+
+Oid lock_relation(const LOCKTAG& tag) {
+	return is_relation_lock(tag) ? tag.locktag_field2 : InvalidOid;
+}
+
+} // namespace unblock::server

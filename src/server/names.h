@@ -1,0 +1,40 @@
+// Names of databases, roles and relations for reports, without ever waiting
+// for a catalog: if one cannot be locked at once, the caller gets no name and
+// shows the OID.
+#pragma once
+
+#include "compat.h"
+
+namespace unblock::server {
+
+// Which catalogs could be locked. Open, look up, close; between the two the catalogs are locked in
+// AccessShareLock, which an error releases with the transaction.
+struct Names {
+	bool shared = false;    // databases and roles
+	bool relations = false; // relations of the current database
+};
+
+Names open_names();
+void close_names(const Names& names);
+
+// palloc'd, or nullptr if unknown.
+char* database_name(const Names& names, Oid database);
+char* role_name(const Names& names, Oid role);
+// Schema-qualified and quoted as needed; only for relations of the current database and shared ones.
+char* relation_name(const Names& names, Oid database, Oid relation);
+
+// What the lock is on, readable: "relation public.features", "tuple (0,5) of public.hot", "transaction
+// 742", "advisory 42". Palloc'd, never nullptr.
+char* lock_label(const Names& names, const LOCKTAG& tag);
+
+// The same with OIDs only, for places where no catalog can be read.
+char* lock_label_by_oid(const LOCKTAG& tag);
+
+// pg_locks.locktype of a lock.
+const char* lock_type_name(const LOCKTAG& tag);
+
+// OIDs as pg_locks shows them; InvalidOid where it shows none.
+Oid lock_database(const LOCKTAG& tag);
+Oid lock_relation(const LOCKTAG& tag);
+
+} // namespace unblock::server

@@ -1,0 +1,113 @@
+// Values to tuples.
+
+#include "rows.h"
+
+extern "C" {
+#include "catalog/pg_type_d.h"
+#include "utils/array.h"
+#include "utils/datetime.h"
+}
+
+namespace unblock::server {
+
+Rows::Rows(FunctionCallInfo call, Shape shape) {
+	InitMaterializedSRF(call, shape == Shape::scalar ? MAT_SRF_USE_EXPECTED_DESC : 0);
+	result_ = reinterpret_cast<ReturnSetInfo*>(call->resultinfo);
+	if (result_->setDesc->natts > kMostColumns)
+		elog(ERROR, "too many columns");
+}
+
+void Rows::put(Datum value, bool is_null) {
+	// A script of another version than the module's may have declared other columns.
+	if (column_ >= result_->setDesc->natts)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+		                errmsg("the SQL objects of pg_unblock do not fit its library"),
+		                errhint("Run ALTER EXTENSION pg_unblock UPDATE.")));
+	values_[column_] = value;
+	nulls_[column_] = is_null;
+	++column_;
+}
+
+void Rows::null() {
+	put(0, true);
+}
+void Rows::boolean(bool value) {
+	put(BoolGetDatum(value), false);
+}
+void Rows::int4(int32 value) {
+	put(Int32GetDatum(value), false);
+}
+void Rows::int8(int64 value) {
+	put(Int64GetDatum(value), false);
+}
+void Rows::float8(double value) {
+	put(Float8GetDatum(value), false);
+}
+void Rows::oid(Oid value) {
+	put(ObjectIdGetDatum(value), !OidIsValid(value));
+}
+void Rows::xid(TransactionId value) {
+	put(TransactionIdGetDatum(value), !TransactionIdIsValid(value));
+}
+void Rows::text(const char* value) {
+	put(value == nullptr ? 0 : CStringGetTextDatum(value), value == nullptr);
+}
+void Rows::text(std::string_view value) {
+	if (value.data() == nullptr)
+		null();
+	else
+		put(PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size()))), false);
+}
+void Rows::name(std::string_view value) {
+	auto* copy = static_cast<NameData*>(palloc0(sizeof(NameData)));
+	memcpy(NameStr(*copy), value.data() == nullptr ? "" : value.data(),
+	       std::min<std::size_t>(value.size(), NAMEDATALEN - 1));
+	put(NameGetDatum(copy), value.data() == nullptr);
+}
+void Rows::time(TimestampTz value) {
+	put(TimestampTzGetDatum(value), value == 0);
+}
+void Rows::interval(core::Micros length) {
+	put(interval_datum(length), false);
+}
+void Rows::datum(Datum value) {
+	put(value, false);
+}
+
+void Rows::int4_array(const int32* values, int count) {
+	auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * static_cast<Size>(std::max(count, 1))));
+	for (int i = 0; i < count; ++i)
+		elements[i] = Int32GetDatum(values[i]);
+	put(PointerGetDatum(construct_array(elements, count, INT4OID, sizeof(int32), true, TYPALIGN_INT)), false);
+	pfree(elements);
+}
+
+void Rows::end_row() {
+	if (column_ != result_->setDesc->natts)
+		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
+		                errmsg("the SQL objects of pg_unblock do not fit its library"),
+		                errhint("Run ALTER EXTENSION pg_unblock UPDATE.")));
+	tuplestore_putvalues(result_->setResult, result_->setDesc, values_, nulls_);
+	column_ = 0;
+}
+
+Datum interval_datum(core::Micros length) {
+	const Timestamp origin = 0;
+	return DirectFunctionCall2(timestamp_mi, TimestampGetDatum(std::max<core::Micros>(length, 0)),
+	                           TimestampGetDatum(origin));
+}
+
+char* time_text(TimestampTz time) {
+	struct pg_tm parts;
+	fsec_t fraction;
+	char buffer[MAXDATELEN + 1];
+	const char* utc = "UTC";
+	if (timestamp2tm(time, nullptr, &parts, &fraction, nullptr, nullptr) != 0)
+		return pstrdup("");
+	int zone = 0;
+	parts.tm_isdst = 0;
+	EncodeDateTime(&parts, fraction, true, zone, utc, USE_ISO_DATES, buffer);
+	return pstrdup(buffer);
+}
+
+} // namespace unblock::server

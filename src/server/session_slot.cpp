@@ -1,0 +1,141 @@
+// Claiming, publishing and reading of slots.
+
+#include "session_slot.h"
+#include "shared_state.h"
+
+namespace unblock::server {
+
+namespace {
+
+SessionSlot* own_slot = nullptr;
+ClientAuthentication_hook_type previous_authentication_hook = nullptr;
+
+void release_slot(int, Datum) {
+	SessionSlot* slot = own_slot;
+	own_slot = nullptr;
+	const bool was_told_to_go = pg_atomic_read_u32(&slot->farewell.state) != Farewell::none;
+	pg_atomic_write_u32(&slot->published, 0);
+	pg_write_barrier();
+	pg_atomic_write_u32(&slot->pid, 0);
+	if (was_told_to_go)
+		wake_enforcer();
+}
+
+void claim_slot(const Port* port) {
+	SessionSlot* slot = &shared_state()->slots[compat::my_number()];
+	pg_atomic_write_u32(&slot->published, 0);
+	pg_atomic_write_u32(&slot->farewell.state, Farewell::none);
+	slot->counted_xact_start = 0;
+	slot->counted = 0;
+	slot->counted_until = 0;
+	namestrcpy(&slot->role, port->user_name ? port->user_name : "");
+	namestrcpy(&slot->database, port->database_name ? port->database_name : "");
+	pg_write_barrier();
+	pg_atomic_write_u32(&slot->pid, static_cast<uint32>(MyProcPid));
+	own_slot = slot;
+	on_shmem_exit(release_slot, 0);
+}
+
+// Called by ClientAuthentication() (libpq/auth.c) for client backends and walsenders only, once they have
+// a PGPROC and before the settings of role and database are applied, so that those get published.
+void on_authentication(Port* port, int status) {
+	if (previous_authentication_hook)
+		previous_authentication_hook(port, status);
+	if (status == STATUS_OK && own_slot == nullptr && shared_state() != nullptr)
+		claim_slot(port);
+}
+
+} // namespace
+
+void initialize_slot(SessionSlot& slot) {
+	pg_atomic_init_u32(&slot.pid, 0);
+	pg_atomic_init_u32(&slot.published, 0);
+	for (auto& value : slot.value)
+		pg_atomic_init_u32(&value, 0);
+	pg_atomic_init_u32(&slot.counted_version, 0);
+	pg_atomic_init_u32(&slot.farewell.state, Farewell::none);
+}
+
+void install_slot_hooks() {
+	previous_authentication_hook = ClientAuthentication_hook;
+	ClientAuthentication_hook = on_authentication;
+}
+
+SessionSlot* my_slot() {
+	return own_slot;
+}
+
+SessionSlot* slot_of(int process_number, int pid) {
+	SharedState* shared = shared_state();
+	if (shared == nullptr || pid == 0 || process_number >= shared->slot_count)
+		return nullptr;
+	SessionSlot* slot = &shared->slots[process_number];
+	return pg_atomic_read_u32(&slot->pid) == static_cast<uint32>(pid) ? slot : nullptr;
+}
+
+void publish_setting(SessionSetting setting, int32 value) {
+	if (own_slot == nullptr)
+		return;
+	const uint32 bit = 1U << setting;
+	const bool was_published = (pg_atomic_read_u32(&own_slot->published) & bit) != 0;
+	const auto before = static_cast<int32>(pg_atomic_read_u32(&own_slot->value[setting]));
+	pg_atomic_write_u32(&own_slot->value[setting], static_cast<uint32>(value));
+	pg_write_barrier();
+	pg_atomic_fetch_or_u32(&own_slot->published, bit);
+	pg_memory_barrier(); // publish first, then compare with the enforcer's plan
+	// A transaction may have collected time against its limit already: a lower one may be due sooner
+	// than any session that begins now.
+	const bool lowered = was_published && (before == 0 || value < before);
+	if (is_limit(setting) && value > 0 && (lowered || static_cast<uint32>(value) < enforcer_plan()))
+		wake_enforcer();
+}
+
+void withdraw_setting(SessionSetting setting) {
+	if (own_slot != nullptr)
+		pg_atomic_fetch_and_u32(&own_slot->published, ~(1U << setting));
+}
+
+void effective_values(SessionSlot* slot, const SettingValues& file, SettingValues& values) {
+	const uint32 published = slot == nullptr ? 0 : pg_atomic_read_u32(&slot->published);
+	pg_read_barrier();
+	for (int setting = 0; setting < kSessionSettings; ++setting) {
+		values[setting] = file[setting];
+		if (published & (1U << setting))
+			values[setting] = static_cast<int32>(pg_atomic_read_u32(&slot->value[setting]));
+	}
+}
+
+bool copy_names(SessionSlot* slot, int pid, NameData* role, NameData* database) {
+	*role = slot->role;
+	*database = slot->database;
+	pg_read_barrier();
+	return pg_atomic_read_u32(&slot->pid) == static_cast<uint32>(pid);
+}
+
+void write_counted(SessionSlot* slot, TimestampTz xact_start, core::Policy::Counted counted) {
+	const uint32 version = pg_atomic_read_u32(&slot->counted_version);
+	pg_atomic_write_u32(&slot->counted_version, version | 1U);
+	pg_write_barrier();
+	slot->counted_xact_start = xact_start;
+	slot->counted = counted.sum;
+	slot->counted_until = counted.until;
+	pg_write_barrier();
+	pg_atomic_write_u32(&slot->counted_version, (version | 1U) + 1U);
+}
+
+bool read_counted(SessionSlot* slot, TimestampTz xact_start, core::Policy::Counted* counted) {
+	constexpr int most_tries = 100;
+	for (int i = 0; i < most_tries; ++i) {
+		const uint32 version = pg_atomic_read_u32(&slot->counted_version);
+		pg_read_barrier();
+		const TimestampTz counted_xact_start = slot->counted_xact_start;
+		counted->sum = slot->counted;
+		counted->until = slot->counted_until;
+		pg_read_barrier();
+		if ((version & 1U) == 0 && pg_atomic_read_u32(&slot->counted_version) == version)
+			return counted_xact_start == xact_start && xact_start != 0;
+	}
+	return false;
+}
+
+} // namespace unblock::server

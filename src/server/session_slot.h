@@ -1,0 +1,79 @@
+// What each client backend publishes about itself in shared memory, and what
+// the enforcer leaves there for it.
+//
+// A slot belongs to a place in the process array. Its backend claims it at
+// session start (fields first, then the pid) and gives it back at exit; readers
+// compare the pid before and after reading. Nobody takes a lock: every field
+// has one writer.
+#pragma once
+
+#include "settings.h"
+
+namespace unblock::server {
+
+// Why a session is being ended or its statement cancelled: written by whoever
+// signals it, read by the session itself when the signal arrives (farewell.*).
+struct Farewell {
+	enum State : uint32 { none, being_written, left, claimed };
+	enum class Asked : uint8 { by_limit, by_role };
+
+	pg_atomic_uint32 state;
+	Asked asked;
+	core::Action action;
+	core::Rule rule; // asked by a limit
+	core::Micros limit;
+	core::Micros measured;
+	uint32 blocked; // sessions that waited for it
+	bool has_lock;
+	LOCKTAG lock; // one that it blocked them through
+	core::LockMode held;
+	TimestampTz left_at;
+	NameData role;     // who asked, if a role did
+	NameData function; // through which function
+};
+
+struct SessionSlot {
+	pg_atomic_uint32 pid;       // 0: free
+	pg_atomic_uint32 published; // bit n: setting n is published
+	pg_atomic_uint32 value[kSessionSettings];
+
+	// The enforcer's account of the transaction's blocking idle time. Odd while it is being written.
+	pg_atomic_uint32 counted_version;
+	TimestampTz counted_xact_start;
+	int64 counted; // microseconds
+	TimestampTz counted_until;
+
+	Farewell farewell;
+
+	NameData role;
+	NameData database;
+};
+
+// From the postmaster, when shared memory is made.
+void initialize_slot(SessionSlot& slot);
+
+// From _PG_init, while preloading: claims a slot for every client that logs in.
+void install_slot_hooks();
+
+// This session's slot; nullptr in other processes and without preloading.
+SessionSlot* my_slot();
+
+// The slot of a process if it is that process's, else nullptr.
+SessionSlot* slot_of(int process_number, int pid);
+
+// From the assign hooks. No-ops without a slot. publish_setting wakes the enforcer if it has planned to
+// sleep longer than the new value allows.
+void publish_setting(SessionSetting setting, int32 value);
+void withdraw_setting(SessionSetting setting);
+
+// The values in force for a session: what it has published, otherwise `file`.
+void effective_values(SessionSlot* slot, const SettingValues& file, SettingValues& values);
+
+// Copies the names of the slot's session, or returns false if the slot has changed hands.
+bool copy_names(SessionSlot* slot, int pid, NameData* role, NameData* database);
+
+// The enforcer writes its account; anybody reads it. False: none for this transaction.
+void write_counted(SessionSlot* slot, TimestampTz xact_start, core::Policy::Counted counted);
+bool read_counted(SessionSlot* slot, TimestampTz xact_start, core::Policy::Counted* counted);
+
+} // namespace unblock::server

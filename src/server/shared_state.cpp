@@ -1,0 +1,124 @@
+// Allocation of shared memory and the small questions to it.
+
+#include "shared_state.h"
+
+namespace unblock::server {
+
+namespace {
+
+SharedState* state = nullptr;
+shmem_request_hook_type previous_request_hook = nullptr;
+shmem_startup_hook_type previous_startup_hook = nullptr;
+
+Size shared_size() {
+	return add_size(offsetof(SharedState, slots),
+	                mul_size(sizeof(SessionSlot), static_cast<Size>(compat::backend_count())));
+}
+
+void on_request() {
+	if (previous_request_hook)
+		previous_request_hook();
+	RequestAddinShmemSpace(shared_size());
+}
+
+void initialize(Measure& measure) {
+	pg_atomic_init_u64(&measure.last, 0);
+	pg_atomic_init_u64(&measure.sum, 0);
+	pg_atomic_init_u64(&measure.max, 0);
+}
+
+void initialize(Statistics& statistics) {
+	for (Measure* measure :
+	     {&statistics.snapshot_time, &statistics.partition_time, &statistics.look_time, &statistics.end_time})
+		initialize(*measure);
+	for (pg_atomic_uint64& counter : statistics.count)
+		pg_atomic_init_u64(&counter, 0);
+}
+
+void initialize(SharedState& shared) {
+	memset(&shared, 0, shared_size());
+	pg_atomic_init_u32(&shared.enforcer, 0);
+	pg_atomic_init_u32(&shared.plan, UINT32_MAX);
+	for (pg_atomic_uint32& value : shared.file_values)
+		pg_atomic_init_u32(&value, 0);
+	pg_atomic_init_u32(&shared.file_values_known, 0);
+	pg_atomic_init_u32(&shared.any_limit, 0);
+	pg_atomic_init_u32(&shared.fuse_is_blown, 0);
+	pg_atomic_init_u64(&shared.clock_wall, 0);
+	pg_atomic_init_u64(&shared.clock_monotonic, 0);
+	initialize(shared.statistics);
+	shared.slot_count = compat::backend_count();
+	for (int i = 0; i < shared.slot_count; ++i)
+		initialize_slot(shared.slots[i]);
+}
+
+void on_startup() {
+	if (previous_startup_hook)
+		previous_startup_hook();
+	bool found = false;
+	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
+	state = static_cast<SharedState*>(ShmemInitStruct("pg_unblock", shared_size(), &found));
+	if (!found) {
+		initialize(*state);
+	}
+	LWLockRelease(AddinShmemInitLock);
+}
+
+} // namespace
+
+void install_shared_state_hooks() {
+	previous_request_hook = shmem_request_hook;
+	shmem_request_hook = on_request;
+	previous_startup_hook = shmem_startup_hook;
+	shmem_startup_hook = on_startup;
+}
+
+SharedState* shared_state() {
+	return state;
+}
+
+SharedState* require_shared_state() {
+	if (state == nullptr)
+		ereport(ERROR,
+		        (errcode(ERRCODE_OBJECT_NOT_IN_PREREQUISITE_STATE), errmsg("pg_unblock is not preloaded"),
+		         errhint("Add \"shared_preload_libraries = 'pg_unblock'\" to postgresql.conf "
+		                 "(beside what is listed there already) and restart the server.")));
+	return state;
+}
+
+void wake_enforcer() {
+	const uint32 place = state == nullptr ? 0 : pg_atomic_read_u32(&state->enforcer);
+	if (place != 0)
+		SetLatch(&compat::proc_at(static_cast<int>(place) - 1)->procLatch);
+}
+
+bool enforcer_is_running() {
+	return state != nullptr && pg_atomic_read_u32(&state->enforcer) != 0;
+}
+
+uint32 enforcer_plan() {
+	return state == nullptr ? 0 : pg_atomic_read_u32(&state->plan);
+}
+
+void file_values(SettingValues& values) {
+	default_values(values);
+	if (state == nullptr || pg_atomic_read_u32(&state->file_values_known) == 0)
+		return;
+	pg_read_barrier();
+	for (int setting = 0; setting < kSessionSettings; ++setting)
+		values[setting] = static_cast<int32>(pg_atomic_read_u32(&state->file_values[setting]));
+}
+
+void count(Counter counter) {
+	if (state != nullptr)
+		pg_atomic_fetch_add_u64(&state->statistics.count[counter], 1);
+}
+
+void record(Measure& measure, uint64 value) {
+	pg_atomic_write_u64(&measure.last, value);
+	pg_atomic_write_u64(&measure.sum, pg_atomic_read_u64(&measure.sum) + value);
+	if (value > pg_atomic_read_u64(&measure.max))
+		pg_atomic_write_u64(&measure.max, value);
+}
+
+} // namespace unblock::server

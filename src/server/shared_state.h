@@ -1,0 +1,87 @@
+// The extension's shared memory: the slots of all sessions, and what the
+// enforcer tells everybody. Exists only if the module is preloaded.
+#pragma once
+
+#include "session_slot.h"
+
+namespace unblock::server {
+
+// A measure of something that the enforcer does again and again. Written by
+// the enforcer alone; readers may see one turn's fields beside the next one's.
+struct Measure {
+	pg_atomic_uint64 last; // microseconds
+	pg_atomic_uint64 sum;
+	pg_atomic_uint64 max;
+};
+
+enum Counter : int {
+	kTurns, // times that the enforcer woke
+	kLooks, // those of them in which it read the lock table
+	kTerminated,
+	kCancelled,
+	kWouldTerminate,
+	kWouldCancel,
+	kChangedInTime, // decisions dropped because the session had changed in the last moment
+	kEndsSeen,      // signalled sessions that were watched until they were gone
+	kFuseBlown,
+	kClockSteps,
+	kManualTerminated,
+	kManualCancelled,
+	kCounters,
+};
+
+struct Statistics {
+	pg_atomic_uint64 count[kCounters];
+	Measure look_time;      // snapshot, graph and policy
+	Measure snapshot_time;  // of that, reading the lock table and session states
+	Measure partition_time; // of that, with the lock manager's partition locks held
+	Measure end_time;       // from the signal to the end of the session
+};
+
+struct SharedState {
+	// The enforcer's place in the process array plus one; 0 while there is none.
+	pg_atomic_uint32 enforcer;
+	// The smallest limit, in ms, that the enforcer's present sleep allows for.
+	pg_atomic_uint32 plan;
+	// The configuration file's values as the enforcer has read them.
+	pg_atomic_uint32 file_values[kSessionSettings];
+	pg_atomic_uint32 file_values_known;
+	pg_atomic_uint32 any_limit; // of the file, or published by any session
+	pg_atomic_uint32 fuse_is_blown;
+	// Both clocks at the enforcer's last look, so that a step while there is no enforcer is noticed by the
+	// next one.
+	pg_atomic_uint64 clock_wall;
+	pg_atomic_uint64 clock_monotonic;
+
+	Statistics statistics;
+
+	int slot_count;
+	SessionSlot slots[FLEXIBLE_ARRAY_MEMBER];
+};
+
+// From _PG_init while preloading: asks for the memory and fills it.
+void install_shared_state_hooks();
+
+// nullptr if the module is not preloaded.
+SharedState* shared_state();
+
+// Raises 55000 with the line to add to the configuration if the module is not preloaded.
+SharedState* require_shared_state();
+
+// Wakes the enforcer from its sleep, if there is one.
+void wake_enforcer();
+bool enforcer_is_running();
+
+// The smallest limit in ms that its present sleep allows for.
+uint32 enforcer_plan();
+
+// The configuration file's values as last read by the enforcer; no limits without one.
+void file_values(SettingValues& values);
+
+// Adds one to a counter; nothing without preloading.
+void count(Counter counter);
+
+// From the enforcer alone.
+void record(Measure& measure, uint64 value);
+
+} // namespace unblock::server

@@ -1,0 +1,122 @@
+// The last-moment check and kill().
+
+#include "signal.h"
+#include "farewell.h"
+
+extern "C" {
+#include <signal.h>
+}
+
+namespace unblock::server {
+
+namespace {
+
+bool same_group(const PGPROC* a, const PGPROC* b) {
+	return a == b || (a->lockGroupLeader != nullptr && a->lockGroupLeader == b->lockGroupLeader);
+}
+
+// Whether somebody in the queue of a lock has to wait for what `holder` holds of it.
+bool blocks_through(PROCLOCK* held, const PGPROC* holder) {
+	LOCK* lock = held->tag.myLock;
+	bool blocks = false;
+	compat::each_waiter(lock, [&](PGPROC* waiter) {
+		blocks = blocks || (core::conflict(static_cast<core::LockMode>(waiter->waitLockMode),
+		                                   static_cast<core::ModeMask>(held->holdMask)) &&
+		                    !same_group(waiter, holder));
+	});
+	return blocks;
+}
+
+// Order of locks: ProcArrayLock, then the partitions in order, as lock.c's GetBlockerStatusData() does.
+bool still_blocks(PGPROC* proc, bool count_advisory_locks) {
+	bool blocks = false;
+	for (int i = 0; i < NUM_LOCK_PARTITIONS; ++i)
+		LWLockAcquire(LockHashPartitionLockByIndex(i), LW_SHARED);
+	for (int i = 0; i < NUM_LOCK_PARTITIONS && !blocks; ++i) {
+		compat::each_proclock_of_proc(proc, i, [&](PROCLOCK* held) {
+			const bool counts =
+			    count_advisory_locks || held->tag.myLock->tag.locktag_type != LOCKTAG_ADVISORY;
+			blocks = blocks || (counts && blocks_through(held, proc));
+		});
+	}
+	for (int i = NUM_LOCK_PARTITIONS - 1; i >= 0; --i)
+		LWLockRelease(LockHashPartitionLockByIndex(i));
+	return blocks;
+}
+
+// Compares the process with the target. ProcArrayLock is held.
+Sent compare(PGPROC* proc, const Target& target) {
+	Status status;
+	if (!read_status(proc, target.pid, &status, nullptr))
+		return Sent::busy;
+	if (status.backend_start != target.backend_start)
+		return Sent::gone;
+	if (target.same_transaction && status.xact_start != target.xact_start)
+		return Sent::changed;
+	if (target.same_spell && (state_of(status) != target.state || status.state_start != target.state_start ||
+	                          compat::local_xid(proc) != target.local_xid))
+		return Sent::changed;
+	if (target.must_block && !still_blocks(proc, target.count_advisory_locks))
+		return Sent::changed;
+	return Sent::sent;
+}
+
+int signal_number(core::Action action) {
+	return action == core::Action::terminate ? SIGTERM : SIGINT;
+}
+
+// Signals the whole process group, as pg_signal_backend() does (signalfuncs.c), so that a child that
+// the session waits for gets it too.
+int deliver(int pid, int number) {
+#ifdef HAVE_SETSID
+	return kill(-pid, number);
+#else
+	return kill(pid, number);
+#endif
+}
+
+} // namespace
+
+Target target_of(const core::Session& session) {
+	Target target = {};
+	target.pid = session.pid;
+	target.backend_start = session.backend_start;
+	target.same_transaction = true;
+	target.xact_start = session.xact_start;
+	target.same_spell = true;
+	target.state = session.state;
+	target.state_start = session.state_start;
+	target.local_xid = session.local_xid;
+	target.count_advisory_locks = session.limits.count_advisory_locks;
+	return target;
+}
+
+Sent send(const Target& target, core::Action action, const Farewell* farewell) {
+	LWLockAcquire(ProcArrayLock, LW_SHARED);
+	PGPROC* proc = BackendPidGetProcWithLock(target.pid);
+	Sent result = proc == nullptr ? Sent::gone : compare(proc, target);
+	if (result == Sent::sent) {
+		SessionSlot* slot = slot_of(compat::number_of(proc), target.pid);
+		const bool left = farewell != nullptr && slot != nullptr && leave_farewell(slot, *farewell);
+		if (deliver(target.pid, signal_number(action)) != 0) {
+			result = errno == ESRCH ? Sent::gone : Sent::failed;
+			if (left)
+				take_back_farewell(slot);
+		}
+	}
+	LWLockRelease(ProcArrayLock);
+	return result;
+}
+
+bool is_present(int pid, TimestampTz backend_start) {
+	LWLockAcquire(ProcArrayLock, LW_SHARED);
+	PGPROC* proc = BackendPidGetProcWithLock(pid);
+	Status status;
+	// An entry that cannot be read now belongs to somebody; another start time to somebody else.
+	const bool present = proc != nullptr &&
+	                     (!read_status(proc, pid, &status, nullptr) || status.backend_start == backend_start);
+	LWLockRelease(ProcArrayLock);
+	return present;
+}
+
+} // namespace unblock::server

@@ -1,0 +1,89 @@
+// unblock.lock_waits(): one row for each waiting process.
+
+#include "boundary.h"
+#include "collect.h"
+#include "columns.h"
+#include "names.h"
+
+namespace unblock::server {
+
+namespace {
+
+const char* kind_text(const core::Snapshot& snapshot, const core::Blocker& blocker) {
+	if (blocker.kind == core::Blocks::queued)
+		return "queued";
+	return snapshot.sessions[blocker.node].kind == core::Kind::prepared ? "prepared" : "holds";
+}
+
+void add_blocker(Rows& rows, const core::Snapshot& snapshot, const core::Blocker& blocker) {
+	if (blocker.node == core::kNone) {
+		rows.null();
+		rows.null();
+		rows.null();
+		return;
+	}
+	rows.int4(snapshot.sessions[blocker.node].pid);
+	rows.text(kind_text(snapshot, blocker));
+	add_mode(rows, blocker.mode);
+}
+
+void add_roots(Rows& rows, const core::WaitGraph& graph, core::Index session) {
+	const auto roots = graph.roots_of(session);
+	auto* pids = static_cast<int32*>(palloc(sizeof(int32) * std::max<std::size_t>(roots.size(), 1)));
+	for (std::size_t i = 0; i < roots.size(); ++i)
+		pids[i] = graph.snapshot().sessions[roots[i]].pid;
+	rows.int4_array(pids, static_cast<int>(roots.size()));
+	pfree(pids);
+}
+
+void add_row(Rows& rows, const Collected& collected, const core::WaitGraph& graph, core::Index index) {
+	const core::Snapshot& snapshot = collected.snapshot;
+	const core::Waiter& waiter = snapshot.waiters[index];
+	const core::WaiterFacts& facts = graph.waiter(index);
+	const core::Session& session = snapshot.sessions[waiter.session];
+	const SessionDetails& details = collected.details[waiter.session];
+	const LOCKTAG& tag = collected.tags[waiter.lock];
+	const core::Time wait_start = waiter.wait_start == 0 ? snapshot.now : waiter.wait_start;
+
+	rows.int4(session.pid);
+	if (session.leader == waiter.session)
+		rows.null();
+	else
+		rows.int4(snapshot.sessions[session.leader].pid);
+	add_who(rows, session, details);
+	add_time(rows, session, session.backend_start);
+	add_time(rows, session, session.xact_start);
+	add_time(rows, session, session.query_start);
+	rows.text(lock_type_name(tag));
+	rows.oid(lock_database(tag));
+	rows.oid(lock_relation(tag));
+	rows.text(snapshot.locks[waiter.lock].label);
+	add_mode(rows, waiter.mode);
+	rows.time(waiter.wait_start);
+	rows.interval(snapshot.now - wait_start);
+	rows.interval(session.blocked_before + snapshot.now - wait_start);
+	rows.int4(static_cast<int32>(facts.queue_position));
+	rows.int4(static_cast<int32>(facts.blockers));
+	add_blocker(rows, snapshot, facts.primary);
+	rows.int4(static_cast<int32>(graph.node(waiter.session).depth));
+	add_roots(rows, graph, waiter.session);
+	add_query(rows, session, details);
+	rows.end_row();
+}
+
+} // namespace
+
+} // namespace unblock::server
+
+extern "C" {
+PG_FUNCTION_INFO_V1(pg_unblock_lock_waits);
+PGDLLEXPORT Datum pg_unblock_lock_waits(PG_FUNCTION_ARGS) {
+	using namespace unblock;
+	server::Rows rows(fcinfo);
+	const server::Collected& collected = *server::collect(server::Purpose::reporting);
+	const core::WaitGraph& graph = server::graph_of(collected);
+	for (core::Index i = 0; i < collected.snapshot.waiters.size(); ++i)
+		server::add_row(rows, collected, graph, i);
+	return 0;
+}
+}

@@ -1,0 +1,150 @@
+// unblock.check(), unblock.tree() and unblock.stats(): the situation in words,
+// as a picture, and the enforcer's own figures.
+
+#include "boundary.h"
+#include "collect.h"
+#include "columns.h"
+#include "shared_state.h"
+
+namespace unblock::server {
+
+namespace {
+
+core::ServerFacts server_facts() {
+	core::ServerFacts facts;
+	const SharedState* shared = shared_state();
+	facts.preloaded = shared != nullptr;
+	if (shared == nullptr)
+		return facts;
+	SettingValues file;
+	file_values(file);
+	facts.enforcer_running = enforcer_is_running();
+	facts.mode = static_cast<core::Mode>(file[kSettingMode]);
+	facts.any_limit = pg_atomic_read_u32(&shared_state()->any_limit) != 0;
+	facts.fuse_blown = pg_atomic_read_u32(&shared_state()->fuse_is_blown) != 0;
+	return facts;
+}
+
+struct Findings {
+	std::vector<core::Finding> list;
+
+	Findings(const core::WaitGraph& graph, const std::string_view* xact_starts, core::ServerFacts facts) {
+		const auto sessions = graph.snapshot().sessions;
+		std::vector<std::string> texts(sessions.size());
+		for (std::size_t i = 0; i < sessions.size(); ++i)
+			texts[i] = core::remedy(sessions[i], xact_starts[i]);
+		const std::vector<std::string_view> remedies(texts.begin(), texts.end());
+		facts.remedies = remedies;
+		list = core::check(graph, core::chains(graph), facts);
+	}
+};
+
+using Lines = std::vector<std::string>;
+
+void add_measure(Rows& rows, const char* name, Measure& measure, uint64 times) {
+	const auto last = static_cast<double>(pg_atomic_read_u64(&measure.last));
+	const auto sum = static_cast<double>(pg_atomic_read_u64(&measure.sum));
+	const auto max = static_cast<double>(pg_atomic_read_u64(&measure.max));
+	const struct {
+		const char* what;
+		double value;
+	} figures[] = {{"last", last}, {"mean", times == 0 ? 0 : sum / static_cast<double>(times)}, {"max", max}};
+	for (const auto& figure : figures) {
+		rows.text(psprintf("%s_%s", name, figure.what));
+		rows.float8(figure.value);
+		rows.text("us");
+		rows.end_row();
+	}
+}
+
+constexpr struct {
+	Counter counter;
+	const char* name;
+} kCounterNames[] = {
+    {kTurns, "turns"},
+    {kLooks, "looks"},
+    {kTerminated, "terminated"},
+    {kCancelled, "canceled"},
+    {kWouldTerminate, "would_terminate"},
+    {kWouldCancel, "would_cancel"},
+    {kChangedInTime, "changed_in_time"},
+    {kEndsSeen, "ends_seen"},
+    {kFuseBlown, "fuse_blown"},
+    {kClockSteps, "clock_steps"},
+    {kManualTerminated, "manual_terminated"},
+    {kManualCancelled, "manual_canceled"},
+};
+static_assert(lengthof(kCounterNames) == kCounters);
+
+uint64 counter_value(Counter counter) {
+	return pg_atomic_read_u64(&shared_state()->statistics.count[counter]);
+}
+
+} // namespace
+
+} // namespace unblock::server
+
+extern "C" {
+PG_FUNCTION_INFO_V1(pg_unblock_check);
+PGDLLEXPORT Datum pg_unblock_check(PG_FUNCTION_ARGS) {
+	using namespace unblock;
+	server::Rows rows(fcinfo);
+	const server::Collected& collected = *server::collect(server::Purpose::reporting);
+	const core::WaitGraph& graph = server::graph_of(collected);
+	const std::string_view* xact_starts = server::xact_start_texts(collected.snapshot);
+	const core::ServerFacts facts = server::server_facts();
+	auto* findings = server::Owned<server::Findings>::in(CurrentMemoryContext);
+	server::core_phase(
+	    [findings, &graph, xact_starts, &facts] { findings->make(graph, xact_starts, facts); });
+	for (const core::Finding& finding : (*findings)->list) {
+		rows.text(core::name(finding.severity));
+		rows.text(std::string_view(finding.finding));
+		rows.text(std::string_view(finding.detail));
+		if (finding.remedy.empty())
+			rows.null();
+		else
+			rows.text(std::string_view(finding.remedy));
+		rows.end_row();
+	}
+	return 0;
+}
+
+PG_FUNCTION_INFO_V1(pg_unblock_tree);
+PGDLLEXPORT Datum pg_unblock_tree(PG_FUNCTION_ARGS) {
+	using namespace unblock;
+	server::Rows rows(fcinfo, server::Rows::Shape::scalar);
+	const server::Collected& collected = *server::collect(server::Purpose::reporting);
+	const core::WaitGraph& graph = server::graph_of(collected);
+	core::RenderOptions options;
+	options.unicode = pg_get_client_encoding() == PG_UTF8 && GetDatabaseEncoding() == PG_UTF8;
+	auto* lines = server::Owned<server::Lines>::in(CurrentMemoryContext);
+	server::core_phase([lines, &graph, &options] {
+		const auto chains = core::chains(graph);
+		lines->make(core::tree(graph, chains, options));
+	});
+	for (const std::string& line : **lines) {
+		rows.text(std::string_view(line));
+		rows.end_row();
+	}
+	return 0;
+}
+
+PG_FUNCTION_INFO_V1(pg_unblock_stats);
+PGDLLEXPORT Datum pg_unblock_stats(PG_FUNCTION_ARGS) {
+	using namespace unblock::server;
+	SharedState* shared = require_shared_state();
+	Rows rows(fcinfo);
+	for (const auto& entry : kCounterNames) {
+		rows.text(entry.name);
+		rows.float8(static_cast<double>(counter_value(entry.counter)));
+		rows.text("count");
+		rows.end_row();
+	}
+	const uint64 looks = counter_value(kLooks);
+	add_measure(rows, "look_time", shared->statistics.look_time, looks);
+	add_measure(rows, "snapshot_time", shared->statistics.snapshot_time, looks);
+	add_measure(rows, "partition_lock_time", shared->statistics.partition_time, looks);
+	add_measure(rows, "end_time", shared->statistics.end_time, counter_value(kEndsSeen));
+	return 0;
+}
+}

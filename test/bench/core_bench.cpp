@@ -1,0 +1,107 @@
+// What the graph costs as it grows, for the shapes that real incidents have.
+#include "core/wait_graph.h"
+#include "../unit/graph_builder.h"
+
+#include <benchmark/benchmark.h>
+
+namespace unblock::core::test {
+namespace {
+
+void build(benchmark::State& state, GraphBuilder& b) {
+	const Snapshot snapshot = b.snapshot();
+	for (auto _ : state) {
+		const WaitGraph graph(snapshot);
+		benchmark::DoNotOptimize(graph.roots().data());
+	}
+	state.SetComplexityN(state.range(0));
+}
+
+// Updates of one row, all behind one idle writer.
+void row_lock_pile(benchmark::State& state) {
+	GraphBuilder b;
+	const auto transaction = b.lock("transaction 742");
+	const auto tuple = b.lock("tuple (0,1) of relation public.t");
+	const auto first = b.session(2);
+	b.hold(transaction, b.session(1), LockMode::exclusive).wait(transaction, first, LockMode::share);
+	b.hold(tuple, first, LockMode::exclusive);
+	for (int i = 1; i < state.range(0); ++i)
+		b.wait(tuple, b.session(2 + i), LockMode::exclusive);
+	build(state, b);
+}
+
+// Three migrations behind an open SELECT, everyone else behind the migrations.
+void readers_behind_exclusive(benchmark::State& state) {
+	GraphBuilder b;
+	const auto table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::access_share);
+	for (int i = 0; i < 3; ++i)
+		b.wait(table, b.session(2 + i), LockMode::access_exclusive);
+	for (int i = 0; i < state.range(0); ++i)
+		b.wait(table, b.session(10 + i), LockMode::access_share);
+	build(state, b);
+}
+
+// Half of them hold, half of them wait, in every mode.
+void mixed_modes(benchmark::State& state) {
+	GraphBuilder b;
+	const auto table = b.lock("relation public.t");
+	for (int i = 0; i < state.range(0) / 2; ++i)
+		b.hold(table, b.session(1 + i), static_cast<LockMode>(1 + i % 3));
+	for (int i = 0; i < state.range(0) / 2; ++i)
+		b.wait(table, b.session(100'000 + i), static_cast<LockMode>(1 + i * 5 % 8));
+	build(state, b);
+}
+
+void chain(benchmark::State& state) {
+	GraphBuilder b;
+	Index above = b.session(1);
+	for (int i = 0; i < state.range(0); ++i) {
+		const auto transaction = b.lock("transaction");
+		b.hold(transaction, above, LockMode::exclusive);
+		above = b.session(2 + i);
+		b.wait(transaction, above, LockMode::share);
+	}
+	build(state, b);
+}
+
+// One queue in which everyone holds something that somebody else awaits: no shortcut counts here.
+void web(benchmark::State& state) {
+	GraphBuilder b;
+	const auto table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::share).hold(table, b.session(2), LockMode::share);
+	for (int i = 0; i < state.range(0) / 2; ++i) {
+		const auto waiter = b.session(3 + i);
+		const auto transaction = b.lock("transaction");
+		b.wait(table, waiter, LockMode::exclusive);
+		b.hold(transaction, waiter, LockMode::exclusive);
+		b.wait(transaction, b.session(100'000 + i), LockMode::share);
+	}
+	build(state, b);
+}
+
+void chains_of_the_pile(benchmark::State& state) {
+	GraphBuilder b;
+	const auto tuple = b.lock("tuple (0,1) of relation public.t");
+	b.hold(tuple, b.session(1), LockMode::exclusive);
+	for (int i = 0; i < state.range(0); ++i)
+		b.wait(tuple, b.session(2 + i), LockMode::exclusive, ago(0.001 * i));
+	const Snapshot snapshot = b.snapshot();
+	const WaitGraph graph(snapshot);
+	for (auto _ : state)
+		benchmark::DoNotOptimize(chains(graph).data());
+	state.SetComplexityN(state.range(0));
+}
+
+void sizes(benchmark::internal::Benchmark* bench) {
+	bench->RangeMultiplier(10)->Range(100, 10'000)->Unit(benchmark::kMicrosecond)->Complexity();
+}
+
+BENCHMARK(row_lock_pile)->Apply(sizes);
+BENCHMARK(readers_behind_exclusive)->Apply(sizes);
+BENCHMARK(mixed_modes)->Apply(sizes);
+BENCHMARK(chain)->Apply(sizes);
+BENCHMARK(web)->Apply(sizes);
+BENCHMARK(chains_of_the_pile)->Apply(sizes);
+
+} // namespace
+} // namespace unblock::core::test

@@ -1,0 +1,111 @@
+"""Sessions that wait for locks, a thousand of them from one process.
+
+An asynchronous psycopg2 connection returns as soon as a statement is sent, so
+that nobody here has to wait with them.
+"""
+
+import contextlib
+import resource
+import select
+import time
+
+import psycopg2
+from psycopg2.extensions import POLL_OK, POLL_READ
+
+
+class Client:
+    def __init__(self):
+        self.connection = psycopg2.connect("application_name=bench", async_=True)
+        self.finish()
+        self.cursor = self.connection.cursor()
+
+    def send(self, statement):
+        self.cursor.execute(statement)
+
+    def run(self, statement):
+        self.send(statement)
+        self.finish()
+
+    def finish(self):
+        while (state := self.connection.poll()) != POLL_OK:
+            # Not select(), which ends at file descriptor 1023.
+            poller = select.poll()
+            poller.register(self.connection.fileno(), select.POLLIN if state == POLL_READ else select.POLLOUT)
+            poller.poll()
+
+
+class Crowd:
+    """The clients of one scenario; they end with it."""
+
+    def __init__(self, observer):
+        self.observer = observer
+        self.clients = []
+
+    def client(self):
+        self.clients.append(Client())
+        return self.clients[-1]
+
+    def wait_until(self, condition, seconds=120):
+        deadline = time.monotonic() + seconds
+        while not self.ask(condition):
+            if time.monotonic() > deadline:
+                raise TimeoutError("not true after {} s: {}".format(seconds, condition))
+            time.sleep(0.05)
+
+    def ask(self, query):
+        with self.observer.cursor() as cursor:
+            cursor.execute(query)
+            return cursor.fetchone()[0]
+
+    def wait_for_waiters(self, count):
+        self.wait_until(
+            "SELECT count(*) >= {} FROM pg_stat_activity"
+            " WHERE application_name = 'bench' AND wait_event_type = 'Lock'".format(count)
+        )
+
+
+@contextlib.contextmanager
+def crowd(observer):
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    members = Crowd(observer)
+    try:
+        yield members
+    finally:
+        members.ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'bench'")
+        members.wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'bench'")
+        for client in members.clients:
+            client.connection.close()
+
+
+def row_pile(members, waiters):
+    """All want the row that the first one has updated."""
+    members.client().run("BEGIN; UPDATE hot SET n = n + 1 WHERE id = 1")
+    for _ in range(waiters):
+        members.client().send("UPDATE hot SET n = n + 1 WHERE id = 1")
+    members.wait_for_waiters(waiters)
+
+
+def table_queue(members, readers):
+    """An idle reader, an ALTER TABLE behind it, readers behind that."""
+    members.client().run("BEGIN; SELECT count(*) FROM hot")
+    members.client().send("ALTER TABLE hot ADD COLUMN later text")
+    members.wait_for_waiters(1)
+    for _ in range(readers):
+        members.client().send("SELECT count(*) FROM hot")
+    members.wait_for_waiters(readers + 1)
+
+
+def chain(members, length):
+    """Each has updated a row and wants the one of its predecessor."""
+    members.client().run("BEGIN; UPDATE hot SET n = n + 1 WHERE id = 1")
+    for row in range(2, length + 2):
+        client = members.client()
+        client.run("BEGIN; UPDATE hot SET n = n + 1 WHERE id = {}".format(row))
+        client.send("UPDATE hot SET n = n + 1 WHERE id = {}".format(row - 1))
+    members.wait_for_waiters(length)
+
+
+def idle(members, sessions):
+    for _ in range(sessions):
+        members.client().run("SELECT 1")

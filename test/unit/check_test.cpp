@@ -1,0 +1,411 @@
+#include "core/check.h"
+#include "core/render.h"
+#include "graph_builder.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <string_view>
+#include <vector>
+
+namespace unblock::core::test {
+namespace {
+
+// A server where everything is set up.
+ServerFacts well() {
+	ServerFacts facts;
+	facts.preloaded = true;
+	facts.enforcer_running = true;
+	facts.any_limit = true;
+	return facts;
+}
+
+std::vector<Finding> findings(GraphBuilder& b, ServerFacts facts = well()) {
+	const Snapshot snapshot = b.snapshot();
+	std::vector<std::string> texts;
+	for (const Session& session : snapshot.sessions)
+		texts.push_back(remedy(session, "T" + std::to_string(session.pid)));
+	const std::vector<std::string_view> remedies(texts.begin(), texts.end());
+	facts.remedies = remedies;
+	const WaitGraph graph(snapshot);
+	return check(graph, chains(graph), facts);
+}
+
+// Compared as text, so that a failure shows all of it.
+std::string told(const std::vector<Finding>& all) {
+	std::string text;
+	for (const Finding& one : all)
+		text += std::string(name(one.severity)) + ": " + one.finding + "\n";
+	return text;
+}
+
+struct Incident : GraphBuilder {
+	SessionRef idle, alter1, alter2, reader;
+	LockRef features;
+
+	Incident()
+	    : idle(session(4711)
+	               .idle_in_transaction(ago(3 * 3600 + 2 * 60))
+	               .query("SELECT features.id\nFROM features")),
+	      alter1(session(4802).query("ALTER TABLE features ADD COLUMN methods TEXT")),
+	      alter2(session(4806).query("ALTER TABLE features ADD COLUMN targets TEXT")),
+	      reader(session(4900).query("SELECT 1 FROM features")), features(lock("relation public.features")) {
+		idle.user("app").database("lab").application("features-api");
+		alter1.user("migrator").database("lab");
+		alter2.user("migrator").database("lab");
+		hold(features, idle, LockMode::access_share);
+		wait(features, alter1, LockMode::access_exclusive, ago(252));
+		wait(features, alter2, LockMode::access_exclusive, ago(184));
+		wait(features, reader, LockMode::access_share, ago(40));
+	}
+};
+
+TEST(Check, SaysWhenAllIsWell) {
+	GraphBuilder b;
+	b.session(1);
+	const auto all = findings(b);
+	EXPECT_EQ(told(all), "ok: nobody is blocked\n");
+	EXPECT_EQ(all[0].detail, "");
+	EXPECT_EQ(all[0].remedy, "");
+}
+
+TEST(Check, TellsTheIncident) {
+	Incident b;
+	const auto all = findings(b);
+	EXPECT_EQ(told(all),
+	          "critical: session 4711, idle in transaction for 3h 02min, blocks 3 sessions, with 2 "
+	          "blocked migrations among them\n"
+	          "warning: 2 migrations queued for relation public.features jam 1 session\n");
+	ASSERT_EQ(all.size(), 2U);
+	EXPECT_EQ(all[0].detail, "It belongs to app@lab (features-api). It holds AccessShareLock on relation "
+	                         "public.features, which 4802 awaits for 4min 12s. Ending it frees all of them. "
+	                         "Blocked migrations: 4802, 4806. Its last statement: SELECT features.id FROM "
+	                         "features");
+	EXPECT_EQ(all[0].remedy, "SELECT unblock.terminate(4711, 'T4711');");
+	EXPECT_EQ(all[1].detail,
+	          "Nobody who holds the lock stands in the way of the jammed ones; they wait only "
+	          "because others are ahead in its queue: 4802 migrator@lab, 4806 migrator@lab. The "
+	          "first one's statement: ALTER TABLE features ADD COLUMN methods TEXT");
+	EXPECT_EQ(all[1].remedy, "SELECT unblock.cancel(4802, 'T4802');\nSELECT unblock.cancel(4806, 'T4806');");
+}
+
+TEST(Check, HidesWhatTheReaderMayNotSee) {
+	Incident b;
+	b.idle->masked = true;
+	b.alter1->masked = true;
+	b.alter2->masked = true;
+	const auto all = findings(b);
+	EXPECT_EQ(told(all), "warning: session 4711 blocks 3 sessions\n"
+	                     "warning: 2 sessions queued for relation public.features jam 1 session\n");
+	ASSERT_EQ(all.size(), 2U);
+	EXPECT_EQ(all[0].detail,
+	          "It belongs to app@lab. It holds AccessShareLock on relation public.features, which 4802 "
+	          "awaits. Ending it frees all of them.");
+	EXPECT_EQ(all[0].remedy, "");
+	EXPECT_EQ(all[1].detail, "Nobody who holds the lock stands in the way of the jammed ones; they wait only "
+	                         "because others are ahead in its queue: 4802 migrator@lab, 4806 migrator@lab.");
+	EXPECT_EQ(all[1].remedy, "");
+}
+
+// The findings about one root that blocks one session.
+std::vector<Finding> of_root(const auto& prepare) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	const SessionRef root = b.session(1);
+	prepare(root);
+	b.hold(table, root, LockMode::access_exclusive).wait(table, b.session(2), LockMode::share);
+	return findings(b);
+}
+
+TEST(Check, JudgesRootsByWhatTheyDo) {
+	EXPECT_EQ(told(of_root([](SessionRef) {})), "warning: session 1, active for 1.0s, blocks 1 session\n");
+	EXPECT_EQ(told(of_root([](SessionRef s) { s.idle_in_transaction_aborted(ago(5)); })),
+	          "critical: session 1, idle in transaction (aborted) for 5.0s, blocks 1 session\n");
+	EXPECT_EQ(told(of_root([](SessionRef s) { s.idle(ago(5)); })),
+	          "critical: session 1, idle for 5.0s, holds session-level locks, blocks 1 session\n");
+	EXPECT_EQ(told(of_root([](SessionRef s) { s.in_state(State::active, Wait::client_write, ago(5)); })),
+	          "warning: session 1, active for 1.0s, waits for its client, blocks 1 session\n");
+	EXPECT_EQ(told(of_root([](SessionRef s) { s.of_kind(Kind::autovacuum); })),
+	          "warning: session 1, autovacuum for 1.0s, blocks 1 session\n");
+}
+
+TEST(Check, TellsOfAStatementThatRuns) {
+	const auto all = of_root([](SessionRef s) { s.query("VACUUM FULL t"); });
+	ASSERT_EQ(all.size(), 1U);
+	EXPECT_EQ(all[0].detail, "It holds AccessExclusiveLock on relation public.t, which 2 awaits for 1.0s. "
+	                         "Ending it frees all of them. Its statement: VACUUM FULL t");
+	EXPECT_EQ(all[0].remedy, "SELECT unblock.cancel(1, 'T1');");
+}
+
+TEST(Check, TellsOfAPreparedTransaction) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.prepared("it's").database("lab").xact_start(ago(7200)), LockMode::row_exclusive);
+	b.wait(table, b.session(2), LockMode::share);
+	const auto all = findings(b);
+	EXPECT_EQ(told(all), "critical: prepared transaction 'it's', 2h 00min old, blocks 1 session\n");
+	EXPECT_EQ(all[0].remedy, "ROLLBACK PREPARED 'it''s'; -- in database lab");
+}
+
+TEST(Check, NamesTheModeThatStandsInTheWay) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t"), other = b.lock("relation public.u");
+	const SessionRef root = b.session(1);
+	b.hold(table, root, LockMode::row_share).hold(table, root, LockMode::row_exclusive);
+	b.hold(other, root, LockMode::access_exclusive);
+	b.wait(table, b.session(2), LockMode::exclusive, ago(9))
+	    .wait(other, b.session(3), LockMode::share, ago(2));
+	EXPECT_NE(findings(b)[0].detail.find("It holds RowExclusiveLock on relation public.t, which 2 awaits"),
+	          std::string::npos)
+	    << findings(b)[0].detail;
+}
+
+// Whether a statement counts as a migration.
+bool migration(std::string_view statement) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::access_exclusive);
+	b.wait(table, b.session(2).query(statement), LockMode::share);
+	return told(findings(b)).find("1 blocked migration") != std::string::npos;
+}
+
+TEST(Check, KnowsAMigrationByItsFirstWords) {
+	for (const std::string_view statement :
+	     {"ALTER TABLE t ADD c int", "create index on t (c)", "Drop Table t", "TRUNCATE t", "REINDEX TABLE t",
+	      "CLUSTER", "LOCK t", "REFRESH MATERIALIZED VIEW m", "VACUUM FULL t", "vacuum\n full",
+	      "VACUUM(FULL)t", "VACUUM (VERBOSE, FULL, ANALYZE) t", "  \n-- a comment\nALTER TABLE t",
+	      "/* /* nested */ */ALTER TABLE t", "/*x*/ -- y\n /**/ DROP/**/TABLE t"})
+		EXPECT_TRUE(migration(statement)) << statement;
+	for (const std::string_view statement :
+	     {"SELECT 1", "", "-- ALTER TABLE t", "/* ALTER TABLE t", "/* ALTER */", "altered()", "create_t()",
+	      "LOCK$1", "drop\xC3\xA9 t", "VACUUM t", "VACUUM", "VACUUM (VERBOSE) t", "VACUUM (VERBOSE",
+	      "VACUUM full_t", "VACUUM (ANALYZE) full", "INSERT INTO t SELECT 'ALTER'", "/", "-", "/*/"})
+		EXPECT_FALSE(migration(statement)) << statement;
+}
+
+TEST(Check, TellsOfRootsThatBlockTogether) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1).user("a").idle_in_transaction(ago(9)), LockMode::access_share);
+	b.hold(table, b.session(2).user("b").idle_in_transaction(ago(8)), LockMode::access_share);
+	b.wait(table, b.session(3), LockMode::access_exclusive);
+	b.wait(table, b.session(4), LockMode::access_exclusive);
+	const auto all = findings(b);
+	EXPECT_EQ(told(all), "critical: session 1, idle in transaction for 9.0s, blocks 2 sessions\n"
+	                     "critical: session 2, idle in transaction for 8.0s, blocks 2 sessions\n"
+	                     "warning: 2 sessions block 2 together: 1, 2\n");
+	ASSERT_EQ(all.size(), 3U);
+	EXPECT_EQ(all[0].detail,
+	          "It belongs to a. It holds AccessShareLock on relation public.t, which 3 awaits for 1.0s. "
+	          "Ending it alone frees nobody: others block the same sessions.");
+	EXPECT_EQ(all[2].detail, "None of these goes free before all of them have ended: 1 a, 2 b.");
+	EXPECT_EQ(all[2].remedy, "SELECT unblock.terminate(1, 'T1');\nSELECT unblock.terminate(2, 'T2');");
+
+	b.at(1).kind = Kind::autovacuum; // ending the other one is no use, then
+	EXPECT_EQ(findings(b)[2].remedy, "");
+}
+
+TEST(Check, TellsEachSetOfRootsOnce) {
+	GraphBuilder b;
+	const LockRef t = b.lock("relation public.t"), u = b.lock("relation public.u");
+	const SessionRef first = b.session(1).user("a"), second = b.session(2), third = b.session(3);
+	b.hold(t, first, LockMode::access_share).hold(t, second, LockMode::access_share);
+	b.hold(u, second, LockMode::access_share).hold(u, third, LockMode::access_share);
+	b.wait(t, b.session(11), LockMode::access_exclusive);
+	b.wait(u, b.session(12), LockMode::access_exclusive).wait(u, b.session(13), LockMode::access_exclusive);
+	const std::string text = told(findings(b));
+	EXPECT_EQ(text, "warning: session 2, active for 1.0s, blocks 3 sessions\n"
+	                "warning: session 3, active for 1.0s, blocks 2 sessions\n"
+	                "warning: 2 sessions block 2 together: 2, 3\n"
+	                "warning: session 1, active for 1.0s, blocks 1 session\n"
+	                "warning: 2 sessions block 1 together: 1, 2\n");
+}
+
+TEST(Check, SaysHowManyGoFree) {
+	GraphBuilder b;
+	const LockRef t = b.lock("relation public.t"), u = b.lock("relation public.u");
+	const SessionRef first = b.session(1);
+	b.hold(t, first, LockMode::access_share).hold(t, b.session(2), LockMode::access_share);
+	b.hold(u, first, LockMode::access_exclusive);
+	b.wait(t, b.session(11), LockMode::access_exclusive).wait(u, b.session(12), LockMode::share);
+	const auto all = findings(b);
+	EXPECT_NE(all[0].detail.find("Ending it alone frees 1 of them."), std::string::npos) << all[0].detail;
+}
+
+TEST(Check, TellsOfAJamByOthersThanMigrations) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::row_exclusive);
+	b.wait(table, b.session(2).query("CREATE INDEX ON t (c)"), LockMode::share);
+	b.wait(table, b.session(3).query("SELECT f()"), LockMode::share);
+	b.wait(table, b.session(4), LockMode::row_exclusive);
+	EXPECT_NE(told(findings(b))
+	              .find("warning: 2 sessions, 1 migration among them, queued for relation public.t "
+	                    "jam 1 session\n"),
+	          std::string::npos)
+	    << told(findings(b));
+
+	b.at(1).query = "SELECT g()";
+	EXPECT_NE(told(findings(b)).find("warning: 2 sessions queued for relation public.t jam 1 session\n"),
+	          std::string::npos);
+}
+
+TEST(Check, NamesNoneInAJamWhoStandsInNobodysWay) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::access_share);
+	b.wait(table, b.session(2), LockMode::access_exclusive, ago(3));
+	b.wait(table, b.session(3), LockMode::access_share, ago(2));
+	b.wait(table, b.session(4), LockMode::access_exclusive, ago(1)); // behind the jammed one
+	const std::string text = told(findings(b));
+	EXPECT_NE(text.find("1 session queued for relation public.t jams 1 session\n"), std::string::npos)
+	    << text;
+}
+
+TEST(Check, TellsOfADeadlock) {
+	GraphBuilder b;
+	const LockRef first = b.lock("transaction 1"), second = b.lock("transaction 2");
+	const SessionRef x = b.session(11).user("x"), y = b.session(12).user("y");
+	b.hold(first, x, LockMode::exclusive).hold(second, y, LockMode::exclusive);
+	b.wait(second, x, LockMode::share, ago(5)).wait(first, y, LockMode::share, ago(4));
+	b.wait(second, b.session(13), LockMode::share); // waits for them, is none of them
+	const auto all = findings(b);
+	EXPECT_EQ(told(all), "warning: 2 sessions wait for one another: a deadlock\n");
+	EXPECT_NE(all[0].detail.find("12 y"), std::string::npos);
+	EXPECT_EQ(all[0].detail.find("13"), std::string::npos);
+}
+
+TEST(Check, TellsOfOldIdleTransactionsThatBlockNobody) {
+	GraphBuilder b;
+	b.session(1).idle_in_transaction(ago(59.9));
+	b.session(2).active(ago(500));
+	b.session(3).idle(ago(500));
+	b.session(4).of_kind(Kind::background).idle_in_transaction(ago(500));
+	b.session(5).idle_in_transaction(ago(500))->masked = true;
+	EXPECT_EQ(told(findings(b)), "ok: nobody is blocked\n");
+
+	b.session(6).user("app").idle_in_transaction(ago(60));
+	auto all = findings(b);
+	EXPECT_EQ(told(all),
+	          "notice: 1 session has been idle in transaction for 1min 00s or longer and blocks nobody "
+	          "yet\n");
+	EXPECT_EQ(all[0].detail, "Longest first: 6 app, 1min 00s.");
+	EXPECT_EQ(all[0].remedy, "SELECT unblock.terminate(6, 'T6');");
+
+	b.session(7).idle_in_transaction_aborted(ago(3600));
+	all = findings(b);
+	EXPECT_EQ(told(all),
+	          "notice: 2 sessions have been idle in transaction for 1min 00s or longer and block nobody "
+	          "yet\n");
+	EXPECT_EQ(all[0].detail, "Longest first: 7, 1h 00min, 6 app, 1min 00s.");
+	EXPECT_EQ(all[0].remedy, "SELECT * FROM unblock.idle_transactions;");
+}
+
+TEST(Check, TellsNothingTwiceOfAnIdleBlocker) {
+	EXPECT_EQ(told(of_root([](SessionRef s) { s.idle_in_transaction(ago(5000)); })),
+	          "critical: session 1, idle in transaction for 1h 23min, blocks 1 session\n");
+}
+
+TEST(Check, TellsOfSessionsThatCannotBeJudged) {
+	GraphBuilder b;
+	b.session(1).user("app").in_state(State::unknown, Wait::other, 0);
+	b.session(2).in_state(State::unknown, Wait::other, 0)->masked = true;
+	b.prepared("x");
+	b.without_details(3);
+	const auto all = findings(b);
+	EXPECT_EQ(told(all), "notice: 1 session cannot be judged: the state is not known\n");
+	EXPECT_NE(all[0].detail.find(": 1 app."), std::string::npos) << all[0].detail;
+}
+
+TEST(Check, TellsWhatKeepsTheEnforcerFromItsWork) {
+	GraphBuilder b;
+	ServerFacts facts = well();
+	facts.enforcer_running = false;
+	EXPECT_EQ(told(findings(b, facts)), "notice: the enforcer is not running: nothing is enforced\n");
+
+	facts = well();
+	facts.mode = Mode::off;
+	EXPECT_EQ(told(findings(b, facts)), "notice: mode is off: nothing is enforced\n");
+	facts.mode = Mode::dry_run;
+	EXPECT_EQ(told(findings(b, facts)), "notice: mode is dry_run: nothing is enforced\n");
+	EXPECT_EQ(findings(b, facts)[0].remedy,
+	          "ALTER SYSTEM SET pg_unblock.mode = 'enforce'; SELECT pg_reload_conf();");
+
+	facts = well();
+	facts.any_limit = false;
+	EXPECT_EQ(told(findings(b, facts)), "notice: no limit is set: nobody is ever ended\n");
+	EXPECT_EQ(findings(b, facts)[0].remedy,
+	          "ALTER SYSTEM SET pg_unblock.idle_blocker_limit = '1min'; SELECT pg_reload_conf();");
+
+	facts = well();
+	facts.fuse_blown = true;
+	EXPECT_EQ(told(findings(b, facts)), "warning: the fuse has blown: the enforcer holds back its actions\n");
+
+	// Without preloading the rest goes without saying.
+	const auto all = findings(b, ServerFacts{});
+	EXPECT_EQ(told(all), "notice: pg_unblock is not preloaded: nothing is enforced\n");
+	EXPECT_EQ(all[0].remedy, "shared_preload_libraries = 'pg_unblock'");
+}
+
+TEST(Check, PutsTheWorstFirst) {
+	Incident b;
+	const LockRef other = b.lock("relation public.u");
+	b.hold(other, b.session(1).idle_in_transaction(ago(9)), LockMode::access_exclusive);
+	b.wait(other, b.session(2), LockMode::share);
+	b.session(3).idle_in_transaction(ago(900));
+	ServerFacts facts = well();
+	facts.any_limit = false;
+	facts.fuse_blown = true;
+	EXPECT_EQ(told(findings(b, facts)),
+	          "critical: session 4711, idle in transaction for 3h 02min, blocks 3 sessions, with 2 blocked "
+	          "migrations among them\n"
+	          "critical: session 1, idle in transaction for 9.0s, blocks 1 session\n"
+	          "warning: 2 migrations queued for relation public.features jam 1 session\n"
+	          "warning: the fuse has blown: the enforcer holds back its actions\n"
+	          "notice: 1 session has been idle in transaction for 1min 00s or longer and blocks nobody yet\n"
+	          "notice: no limit is set: nobody is ever ended\n");
+}
+
+TEST(Check, TellsTwentyRootsAndCountsTheRest) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	for (int i = 1; i <= 23; ++i)
+		b.hold(table, b.session(i), LockMode::access_share);
+	b.wait(table, b.session(99).query("DROP TABLE t"), LockMode::access_exclusive);
+	const auto all = findings(b);
+	ASSERT_EQ(all.size(), 22U);
+	EXPECT_EQ(all[20].finding, "3 more sessions block others and wait for nobody");
+	EXPECT_EQ(all[20].remedy, "SELECT * FROM unblock.root_blockers;");
+	EXPECT_EQ(all[21].finding, "23 sessions block 1 together: 1, 2, 3, 4, 5 and 18 more");
+}
+
+TEST(Check, KeepsEveryFindingOnOneLine) {
+	Incident b;
+	b.features->label = "relation public.\"a\nb\"";
+	b.idle.user("x\x1b[2J").query("SELECT\n\xFF" + std::string(500, 'x'));
+	b.alter1.query("ALTER\nTABLE t").user("y\r");
+	for (const Finding& one : findings(b))
+		for (const std::string& text : {one.finding, one.detail}) {
+			EXPECT_EQ(text.find_first_of("\n\r\x1b\xFF"), std::string::npos) << text;
+			EXPECT_LT(text.size(), 500U) << text;
+		}
+}
+
+TEST(Check, NeedsNoRemedies) {
+	Incident b;
+	const Snapshot snapshot = b.snapshot();
+	const WaitGraph graph(snapshot);
+	const auto all = check(graph, chains(graph), well());
+	ASSERT_EQ(all.size(), 2U);
+	EXPECT_EQ(all[0].remedy, "");
+}
+
+TEST(Severity, HasNames) {
+	EXPECT_EQ(name(Severity::ok), "ok");
+	EXPECT_EQ(name(Severity::notice), "notice");
+	EXPECT_EQ(name(Severity::warning), "warning");
+	EXPECT_EQ(name(Severity::critical), "critical");
+}
+
+} // namespace
+} // namespace unblock::core::test

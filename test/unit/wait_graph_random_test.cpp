@@ -1,0 +1,248 @@
+// Every fact of the wait graph against the naive one, on random snapshots of many shapes.
+#include "core/wait_graph.h"
+#include "graph_builder.h"
+#include "naive_graph.h"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+#include <map>
+#include <random>
+#include <string>
+#include <vector>
+
+namespace unblock::core::test {
+namespace {
+
+class Dice {
+public:
+	explicit Dice(unsigned seed) : engine_(seed) {}
+	int from_to(int first, int last) { return std::uniform_int_distribution<int>(first, last)(engine_); }
+	bool chance(int percent) { return from_to(1, 100) <= percent; }
+	template <typename T>
+	T one_of(const std::vector<T>& all) {
+		return all[static_cast<std::size_t>(from_to(0, static_cast<int>(all.size()) - 1))];
+	}
+
+	template <typename T>
+	void shuffle(std::vector<T>& all) {
+		std::shuffle(all.begin(), all.end(), engine_);
+	}
+
+private:
+	std::mt19937 engine_;
+};
+
+// What snapshots of one seed look like: from a single queue for one mode to a web of everything.
+struct Shape {
+	int sessions;
+	int locks;
+	int workers;  // percent
+	int prepared; // percent
+	int holds;    // percent of sessions that hold some lock
+	int waits;    // percent of processes that wait
+	int upgrades; // percent of waiters that hold what they await
+	std::vector<LockMode> modes;
+};
+
+Shape shape(Dice& dice, int most_sessions) {
+	const std::vector<std::vector<LockMode>> kinds = {
+	    {LockMode::exclusive},
+	    {LockMode::access_share, LockMode::access_exclusive},
+	    {LockMode::share, LockMode::exclusive},
+	    {LockMode::access_share, LockMode::row_exclusive, LockMode::share_update_exclusive, LockMode::share,
+	     LockMode::access_exclusive},
+	    {LockMode::access_share, LockMode::row_share, LockMode::row_exclusive,
+	     LockMode::share_update_exclusive, LockMode::share, LockMode::share_row_exclusive,
+	     LockMode::exclusive, LockMode::access_exclusive},
+	};
+	return {dice.from_to(2, most_sessions),     dice.chance(25) ? 1 : dice.from_to(1, 2 + most_sessions / 3),
+	        dice.one_of<int>({0, 0, 10, 40}),   dice.one_of<int>({0, 10, 30}),
+	        dice.one_of<int>({10, 30, 60, 90}), dice.one_of<int>({30, 60, 90}),
+	        dice.one_of<int>({0, 0, 5, 30}),    dice.one_of(kinds)};
+}
+
+void fill(GraphBuilder& b, Dice& dice, const Shape& shape) {
+	std::vector<int> pids(static_cast<std::size_t>(shape.sessions));
+	for (int i = 0; i < shape.sessions; ++i)
+		pids[static_cast<std::size_t>(i)] = 100 + i;
+	dice.shuffle(pids);
+
+	std::vector<Index> locks, processes, leaders, workers;
+	for (int i = 0; i < shape.locks; ++i) {
+		locks.push_back(b.lock("transaction " + std::to_string(i)));
+		b.lock_at(locks.back()).advisory = dice.chance(20);
+	}
+	for (const int pid : pids) {
+		const bool prepared = dice.chance(shape.prepared);
+		const SessionRef made = prepared ? b.prepared("gid") : b.session(pid);
+		made->xact_start = dice.chance(20) ? 0 : ago(dice.from_to(1, 4));
+		while (dice.chance(shape.holds))
+			b.hold(dice.one_of(locks), made, dice.one_of(shape.modes));
+		if (prepared)
+			continue;
+		processes.push_back(made);
+		(dice.chance(shape.workers) ? workers : leaders).push_back(made);
+	}
+	for (const Index worker : workers)
+		if (!leaders.empty()) {
+			b.at(worker).leader = dice.one_of(leaders);
+			b.at(worker).kind = Kind::worker;
+		}
+	dice.shuffle(processes);
+	for (const Index session : processes)
+		if (dice.chance(shape.waits)) {
+			const Index lock = dice.one_of(locks);
+			if (dice.chance(shape.upgrades))
+				b.hold(lock, session, dice.one_of(shape.modes));
+			b.wait(lock, session, dice.one_of(shape.modes), dice.chance(10) ? 0 : ago(dice.from_to(1, 5)));
+		}
+}
+
+void compare_waits(const WaitGraph& graph, const NaiveGraph& naive) {
+	for (Index i = 0; i < naive.snapshot.waiters.size(); ++i) {
+		SCOPED_TRACE("waiter " + std::to_string(i));
+		const std::vector<Blocker>& expected = naive.blockers[i];
+		const std::vector<Blocker> found = graph.blockers_of(i);
+		std::map<Index, Blocker> by_node;
+		for (const Blocker& blocker : found)
+			by_node[blocker.node] = blocker;
+		ASSERT_EQ(found.size(), expected.size());
+		ASSERT_EQ(by_node.size(), expected.size());
+		EXPECT_TRUE(std::is_partitioned(found.begin(), found.end(),
+		                                [](const Blocker& b) { return b.kind == Blocks::hard; }));
+		Index hard = 0;
+		for (const Blocker& blocker : expected) {
+			ASSERT_TRUE(by_node.contains(blocker.node));
+			EXPECT_EQ(by_node[blocker.node].kind, blocker.kind);
+			EXPECT_EQ(by_node[blocker.node].mode, blocker.mode);
+			hard += blocker.kind == Blocks::hard;
+		}
+		const WaiterFacts& facts = graph.waiter(i);
+		EXPECT_EQ(facts.blockers, expected.size());
+		EXPECT_EQ(facts.hard_blockers, hard);
+		EXPECT_EQ(facts.queue_position,
+		          i - naive.snapshot.locks[naive.snapshot.waiters[i].lock].first_waiter + 1);
+		const Blocker primary = naive.primary(i);
+		EXPECT_EQ(facts.primary.node, primary.node);
+		EXPECT_EQ(facts.primary.kind, primary.kind);
+		EXPECT_EQ(facts.primary.mode, primary.mode);
+	}
+}
+
+void compare_nodes(const WaitGraph& graph, const NaiveGraph& naive) {
+	for (Index node = 0; node < naive.size; ++node) {
+		if (naive.node_of(node) != node) {
+			EXPECT_EQ(&graph.node(node), &graph.node(naive.node_of(node)));
+			continue;
+		}
+		SCOPED_TRACE("node " + std::to_string(node));
+		const NodeFacts& facts = graph.node(node);
+		EXPECT_EQ(facts.waits, naive.waits[node] != 0);
+		EXPECT_EQ(facts.root, naive.root(node));
+		EXPECT_EQ(facts.in_cycle, naive.in_cycle(node));
+		EXPECT_EQ(facts.direct_waiters, naive.direct_waiters(node));
+		EXPECT_EQ(facts.blocked_total, naive.blocked_total(node));
+		EXPECT_EQ(facts.frees, naive.frees(node));
+		EXPECT_EQ(facts.waiter, naive.shown_wait(node));
+
+		const Index hard = naive.hard_waiter(node, true);
+		const Index hard_no_advisory = naive.hard_waiter(node, false);
+		EXPECT_EQ(facts.hard_waiter, hard);
+		EXPECT_EQ(facts.hard_since, hard == kNone ? 0 : naive.start(hard));
+		EXPECT_EQ(facts.hard_waiter_no_advisory, hard_no_advisory);
+		EXPECT_EQ(facts.hard_since_no_advisory,
+		          hard_no_advisory == kNone ? 0 : naive.start(hard_no_advisory));
+
+		const std::span<const Index> roots = graph.roots_of(node);
+		EXPECT_EQ(std::vector<Index>(roots.begin(), roots.end()), naive.roots_of(node));
+	}
+}
+
+void compare_roots(const WaitGraph& graph, const NaiveGraph& naive) {
+	std::vector<Index> expected;
+	for (Index node = 0; node < naive.size; ++node)
+		if (naive.root(node))
+			expected.push_back(node);
+	std::sort(expected.begin(), expected.end(), [&](Index a, Index b) {
+		return std::tuple(-static_cast<int>(naive.blocked_total(a)), naive.worth(a)) <
+		       std::tuple(-static_cast<int>(naive.blocked_total(b)), naive.worth(b));
+	});
+	EXPECT_EQ(std::vector<Index>(graph.roots().begin(), graph.roots().end()), expected);
+}
+
+// Adds the rows below `parent`, or the tops, as chains() should give them.
+void expect_rows(const NaiveGraph& naive, const std::vector<Index>& parents, Index parent, ChainRow under,
+                 std::vector<ChainRow>& rows) {
+	std::vector<Index> children;
+	for (Index node = 0; node < naive.size; ++node)
+		if ((naive.waits[node] || naive.direct_waiters(node) > 0) && parents[node] == parent)
+			children.push_back(node);
+	const auto order = [&](Index node) {
+		const Session& session = naive.snapshot.sessions[node];
+		if (parent != kNone)
+			return std::tuple(0, naive.start(naive.shown_wait(node)), session.pid, node);
+		return std::tuple(-static_cast<int>(naive.blocked_total(node)),
+		                  session.xact_start == 0 ? INT64_MAX : session.xact_start, session.pid, node);
+	};
+	std::sort(children.begin(), children.end(), [&](Index a, Index b) { return order(a) < order(b); });
+	for (const Index node : children) {
+		ChainRow row = under;
+		row.node = node;
+		row.last = parent == kNone || node == children.back();
+		if (parent == kNone)
+			++under.chain;
+		row.chain = under.chain;
+		rows.push_back(row);
+		const Index here = static_cast<Index>(rows.size() - 1);
+		expect_rows(naive, parents, node, {kNone, row.chain, row.depth + 1, here, false}, rows);
+	}
+}
+
+void compare_chains(const WaitGraph& graph, const NaiveGraph& naive) {
+	std::vector<Index> parents;
+	for (Index node = 0; node < naive.size; ++node)
+		parents.push_back(naive.parent(node));
+	std::vector<ChainRow> expected;
+	expect_rows(naive, parents, kNone, {}, expected);
+	const std::vector<ChainRow> rows = chains(graph);
+	ASSERT_EQ(rows.size(), expected.size());
+	for (std::size_t i = 0; i < rows.size(); ++i) {
+		SCOPED_TRACE("row " + std::to_string(i));
+		EXPECT_EQ(rows[i].node, expected[i].node);
+		EXPECT_EQ(rows[i].chain, expected[i].chain);
+		EXPECT_EQ(rows[i].depth, expected[i].depth);
+		EXPECT_EQ(rows[i].parent, expected[i].parent);
+		EXPECT_EQ(rows[i].last, expected[i].last);
+		EXPECT_EQ(graph.node(rows[i].node).depth, rows[i].depth);
+	}
+}
+
+void compare(unsigned seed, int most_sessions) {
+	SCOPED_TRACE("seed " + std::to_string(seed));
+	Dice dice(seed);
+	GraphBuilder b;
+	fill(b, dice, shape(dice, most_sessions));
+	const Snapshot snapshot = b.snapshot();
+	const WaitGraph graph(snapshot);
+	const NaiveGraph naive(snapshot);
+	compare_waits(graph, naive);
+	compare_nodes(graph, naive);
+	compare_roots(graph, naive);
+	if (most_sessions <= 25)
+		compare_chains(graph, naive);
+}
+
+TEST(WaitGraphRandom, SmallGraphsAgreeWithTheNaiveOne) {
+	for (unsigned seed = 1; seed <= 4000 && !testing::Test::HasFailure(); ++seed)
+		compare(seed, seed % 2 ? 8 : 25);
+}
+
+// Large enough for blocked_total to need several walks.
+TEST(WaitGraphRandom, LargeGraphsAgreeWithTheNaiveOne) {
+	for (unsigned seed = 10'001; seed <= 10'030 && !testing::Test::HasFailure(); ++seed)
+		compare(seed, 140);
+}
+
+} // namespace
+} // namespace unblock::core::test
