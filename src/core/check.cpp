@@ -253,7 +253,7 @@ void Check::look_at_roots() {
 		}
 
 	for (const ChainRow& row : rows_) {
-		if (!graph_.node(row.node).waits || !is_migration(session(row.node)))
+		if (!is_migration(session(row.node)))
 			continue;
 		for (const Index root : graph_.roots_of(row.node))
 			if (told_root_[root] != kNone)

@@ -3,6 +3,7 @@
 
 #include "wait_graph.h"
 
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,7 +36,8 @@ struct ServerFacts {
 };
 
 // Findings in order of severity, then of how many sessions they concern. Never empty: when all is
-// well, one line of severity ok says so. O(n log n). Throws std::bad_alloc.
+// well, one line of severity ok says so. Sentences are on one line; a remedy has one line per session to end.
+// O(n log n), and for each blocked migration the roots that it waits for. Throws std::bad_alloc.
 std::vector<Finding> check(const WaitGraph& graph, std::span<const ChainRow> rows, const ServerFacts& facts);
 
 } // namespace unblock::core

@@ -21,11 +21,8 @@ std::uint64_t key_of(std::int32_t pid, Stamp stamp) noexcept {
 
 void Clock::resume(ClockReading last, Time steady_since) noexcept {
 	now_ = known_ = last;
-	step_since_known_ = 0;
-	started_ = true;
-	all_seen_ = false;
 	oldest_unseen_ = steady_since_ = steady_since;
-	seen_.clear();
+	started_ = true;
 }
 
 Micros Clock::look(ClockReading now) noexcept {
@@ -96,7 +93,7 @@ Time Clock::youngest_reading(Time raw) const noexcept {
 		return now_.wall;
 	const Time before = fits_before ? raw + step : oldest_unseen_;
 	const Time after = fits_after ? raw : oldest_unseen_;
-	return std::max({before, after, oldest_unseen_});
+	return std::max(before, after);
 }
 
 } // namespace unblock::core

@@ -36,9 +36,9 @@ public:
 	// Differences up to this are drift or the time between two readings, not a step.
 	static constexpr Micros kTolerance = 200'000;
 
-	// Continues from a reading that was remembered elsewhere (a previous life of the enforcer); steps
-	// since then are noticed at the next look. `steady_since` is what steady_since() said in that life:
-	// no stamp from before it is taken for older than it.
+	// Before the first look: continues from a reading that was remembered elsewhere (a previous life of the
+	// enforcer); steps since then are noticed at that look. `steady_since` is what steady_since() said in
+	// that life: no stamp from before it is taken for older than it.
 	void resume(ClockReading last, Time steady_since = 0) noexcept;
 
 	// Takes the next reading. Returns the step since the last one (negative: the wall clock was set

@@ -2,6 +2,7 @@
 #include "digraph.h"
 
 #include <algorithm>
+#include <utility>
 
 #include "fence.h"
 

@@ -69,7 +69,7 @@ void LockGroups::add_queue(const Lock& lock, ModeMask wanted) {
 		waiter.mode = mode;
 		waiter.blocks = static_cast<ModeMask>(conflicts_of(mode) & wanted & ~already);
 		waiter.holds_against_itself = (held_against & bit(mode)) != 0;
-		waiter.queued_against_itself = !waiter.holds_against_itself && (at_lock.queued & bit(mode)) != 0;
+		waiter.queued_against_itself = (at_lock.queued & bit(mode)) != 0;
 
 		at_lock.queued = static_cast<ModeMask>(at_lock.queued | waiter.blocks);
 		add_node(node);

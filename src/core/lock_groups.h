@@ -7,6 +7,7 @@
 
 #include "snapshot.h"
 
+#include <array>
 #include <cstdint>
 #include <span>
 #include <tuple>
@@ -99,8 +100,8 @@ private:
 	std::vector<AtLock> at_lock_;
 };
 
-// Calls visit(node, kind, modes) for each distinct node that a wait waits for, hard blockers first;
-// `modes` are those that the node holds, or the one that it wants. O(holders + queue) of the lock.
+// Calls hard(GroupHolder), then queued(GroupWaiter), once for each distinct node that a wait waits for:
+// hard for those that hold, queued for the others. O(holders + queue) of the lock.
 template <typename Hard, typename Queued>
 void for_each_blocker(const LockGroups& groups, Index waiter, Hard hard, Queued queued) {
 	const GroupWaiter& self = groups.waiter(waiter);

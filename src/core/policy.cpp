@@ -207,10 +207,8 @@ Policy::Memory& Policy::remember(const Session& session) {
 // none where it is not, or where that cannot be known. Counts from the look that saw it first.
 std::optional<Micros> Policy::stalled_for(Memory& memory, const Session& session) const noexcept {
 	const bool in_client_wait = session.wait == Wait::client_read || session.wait == Wait::client_write;
-	if (session.state != State::active || !in_client_wait || session.runs == 0) {
-		memory.stall = {};
+	if (session.state != State::active || !in_client_wait || session.runs == 0)
 		return std::nullopt;
-	}
 	const Stall& last = memory.stall;
 	if (last.query_start != session.query_start || last.wait != session.wait || last.runs != session.runs)
 		memory.stall = {session.query_start, session.wait, session.runs, monotonic_};

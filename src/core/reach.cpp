@@ -8,7 +8,10 @@
 #include "reach.h"
 
 #include <algorithm>
+#include <array>
+#include <cstdint>
 #include <functional>
+#include <utility>
 
 #include "fence.h"
 
@@ -87,7 +90,7 @@ private:
 	PerMode<Index> reached(ModeMask blocks) const noexcept {
 		PerMode<Index> numbers{};
 		for_each_mode(blocks & wanted_, [&](std::size_t mode) {
-			numbers[mode] = std::max(numbers[mode], behind_[mode]);
+			numbers[mode] = behind_[mode];
 			for (std::size_t other = 0; other < kLockModes; ++other)
 				numbers[other] = std::max(numbers[other], reached_by_next_[mode][other]);
 		});

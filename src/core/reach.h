@@ -4,6 +4,7 @@
 #include "digraph.h"
 #include "lock_groups.h"
 
+#include <span>
 #include <vector>
 
 namespace unblock::core {

@@ -279,8 +279,7 @@ std::string Tree::lock_line(Index row, std::size_t room) const {
 	else {
 		way = primary.kind == Blocks::hard ? ", held in " : ", queued behind ";
 		way += name(primary.mode);
-		const Index parent = rows_[row].parent;
-		if (parent == kNone || rows_[parent].node != primary.node)
+		if (rows_[row].parent == kNone) // a cycle's top: otherwise it stands right above
 			way += " by " + reference(session(primary.node));
 		if (queue.hard_blockers > 1)
 			way += ", and by " + std::to_string(queue.hard_blockers - 1) + " more";

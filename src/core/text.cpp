@@ -57,7 +57,7 @@ Character first_character(std::string_view text) noexcept {
 	const unsigned lead = byte(0);
 	if (lead < 0x80)
 		return {lead, 1};
-	if (lead < 0xC2 || lead > 0xF4)
+	if (lead < 0xC0 || lead >= 0xF8)
 		return {};
 	const std::size_t length = lead < 0xE0 ? 2 : lead < 0xF0 ? 3 : 4;
 	if (text.size() < length)
@@ -140,6 +140,19 @@ std::string duration(Micros length) {
 	else
 		std::snprintf(text, sizeof text, "%lldd %02lldh", hours / 24, hours % 24);
 	return text;
+}
+
+std::string exact_duration(Micros length) {
+	struct Unit {
+		Micros length;
+		const char* name;
+	};
+	constexpr Unit units[] = {
+	    {86400 * kSecond, "d"}, {3600 * kSecond, "h"}, {60 * kSecond, "min"}, {kSecond, "s"}, {1000, "ms"}};
+	for (const Unit& unit : units)
+		if (length != 0 && length % unit.length == 0)
+			return std::to_string(length / unit.length).append(unit.name);
+	return length == 0 ? "0" : std::to_string(length).append("us");
 }
 
 std::string one_line(std::string_view text, std::size_t columns, std::string_view ellipsis) {

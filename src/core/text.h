@@ -15,6 +15,9 @@ namespace unblock::core {
 // Negative reads as 0.
 std::string duration(Micros length);
 
+// A setting's length of time, exact, in the largest unit that fits: "100ms", "5s", "90s", "2h", "1d".
+std::string exact_duration(Micros length);
+
 // Foreign text on one line of at most `columns`. Runs of white space and control characters (those that
 // change the direction of writing included) become one space, none at the ends; bytes that are no UTF-8
 // become '?'. A longer text is cut between two characters and ends with `ellipsis`. O(text).

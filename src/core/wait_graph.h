@@ -34,14 +34,16 @@ struct Blocker {
 
 // What is known of one node. Counts are of distinct nodes and exact.
 struct NodeFacts {
-	bool waits = false;              // a process of it awaits a lock
-	bool root = false;               // blocks somebody and awaits nothing
-	bool in_cycle = false;           // waits for itself through others: a deadlock
-	Index direct_waiters = 0;        // nodes that wait for it directly
-	Index blocked_total = 0;         // nodes that wait for it directly or through others
-	Index frees = 0;                 // nodes that wait for nobody else in the end: see frees below
-	Index depth = 0;                 // steps along primary blockers to the top of its chain
-	Index waiter = kNone;            // its wait that a chain shows: index into Snapshot::waiters
+	bool waits = false;       // a process of it awaits a lock
+	bool root = false;        // blocks somebody and awaits nothing
+	bool in_cycle = false;    // waits for itself through others: a deadlock
+	Index direct_waiters = 0; // nodes that wait for it directly
+	Index blocked_total = 0;  // nodes that wait for it directly or through others
+	Index frees = 0;          // nodes that wait for nobody else in the end: see frees below
+	Index depth = 0;          // steps along primary blockers to the top of its chain
+	// Its wait that a chain shows, an index into Snapshot::waiters. Of several, one with a hard blocker
+	// before one with queued blockers only before one that nobody blocks; then the longest.
+	Index waiter = kNone;
 	Time hard_since = 0;             // earliest wait_start of its direct hard waiters; 0: none
 	Time hard_since_no_advisory = 0; // the same without waits for advisory locks
 	Index hard_waiter = kNone;       // that waiter (into Snapshot::waiters), advisory locks included
@@ -58,12 +60,12 @@ struct WaiterFacts {
 
 class WaitGraph {
 public:
-	// Builds the whole graph. The snapshot must outlive it.
+	// Builds the whole graph. The arrays behind the snapshot must outlive it.
 	//
-	// Time and memory are linear in waiters + holders for all but two things:
-	// lock groups with several waits and sessions that hold and await the same
-	// lock cost their lock's length each, and blocked_total of a session in
-	// the middle of a web (not a tree, not a queue) costs what it reaches.
+	// Time and memory are linear in sessions, waiters and holders (dominators add a logarithm) for all but
+	// three things: each wait of a lock group with several waits costs its lock's length; blocked_total of
+	// sessions in the middle of a web (not a tree, not a queue) costs a walk over the graph for each 64 of
+	// them; and where different sets of roots meet, each different union costs its size.
 	// Throws std::bad_alloc only.
 	explicit WaitGraph(const Snapshot& snapshot);
 

@@ -231,6 +231,19 @@ void read_details(Arrays& a, const StatusTexts* texts,
 	}
 }
 
+// What the enforcer remembers of this very transaction and statement.
+void apply_account(core::Session& session, SessionSlot* slot) {
+	Account account;
+	if (!read_account(slot, &account))
+		return;
+	if (session.xact_start != 0 && account.xact_start == session.xact_start) {
+		session.blocking_idle_counted = account.blocking_idle.sum;
+		session.blocking_idle_until = account.blocking_idle.until;
+	}
+	if (account.query_start == session.query_start)
+		session.blocked_before = account.blocked_before;
+}
+
 void apply_limits(Arrays& a, const SettingValues& file) {
 	const auto file_mode = static_cast<core::Mode>(file[kSettingMode]);
 	for (core::Index i = 0; i < a.session_count; ++i) {
@@ -239,11 +252,8 @@ void apply_limits(Arrays& a, const SettingValues& file) {
 		SettingValues values;
 		effective_values(slot, file, values);
 		session.limits = limits_from(values, file_mode);
-		core::Policy::Counted counted;
-		if (slot != nullptr && read_counted(slot, session.xact_start, &counted)) {
-			session.blocking_idle_counted = counted.sum;
-			session.blocking_idle_until = counted.until;
-		}
+		if (slot != nullptr)
+			apply_account(session, slot);
 	}
 }
 
@@ -256,7 +266,9 @@ void read_runs(Arrays& a) {
 		core::Session& session = a.sessions[i];
 		const bool waits_for_client =
 		    session.wait == core::Wait::client_read || session.wait == core::Wait::client_write;
-		if (session.kind == core::Kind::client && session.state == core::State::active && waits_for_client)
+		const bool has_limit = session.limits.idle_in_transaction != 0 || session.limits.idle_blocker != 0;
+		if (session.kind == core::Kind::client && session.state == core::State::active && waits_for_client &&
+		    has_limit)
 			session.runs = process_runs(session.pid);
 	}
 }

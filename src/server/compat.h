@@ -9,6 +9,8 @@
 #include "../core/clock.h"
 #include "../core/policy.h"
 #include "../core/render.h"
+#include "../core/statement_waits.h"
+#include "../core/text.h"
 #include "../core/wait_graph.h"
 
 #include <algorithm>

@@ -24,6 +24,7 @@ constexpr int kRestartSeconds = 1;
 struct Memory {
 	core::Clock clock;
 	core::Policy policy;
+	core::StatementWaits waits;
 };
 
 // --- what all limits together ask for ----------------------------------------------------------------
@@ -139,15 +140,15 @@ void carry_out(Memory& memory, const Collected& collected, const core::Decision&
 	log_action(collected, decision, farewell);
 }
 
-void publish_counted(const Memory& memory, const Collected& collected) {
+// Lets reports know what is remembered from look to look.
+void publish_accounts(const Memory& memory, const Collected& collected) {
 	for (core::Index i = 0; i < collected.snapshot.sessions.size(); ++i) {
 		const core::Session& session = collected.sessions[i];
 		SessionSlot* slot = slot_of(collected.details[i].process_number, session.pid);
-		if (slot == nullptr)
-			continue;
-		const core::Policy::Counted counted = memory.policy.counted(session);
-		if (counted.sum != 0)
-			write_counted(slot, session.xact_start, counted);
+		const Account account = {session.xact_start, memory.policy.counted(session), session.query_start,
+		                         memory.waits.before(session)};
+		if (slot != nullptr && (account.blocking_idle.sum != 0 || account.blocked_before != 0))
+			write_account(slot, account);
 	}
 }
 
@@ -175,6 +176,7 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 		const core::Snapshot& snapshot = collected->snapshot;
 		memory.clock.correct({collected->sessions, snapshot.sessions.size()},
 		                     {collected->waiters, snapshot.waiters.size()});
+		memory.waits.look(snapshot, moment.monotonic);
 		graph->make(snapshot);
 		turn = &memory.policy.look(**graph, cluster, moment.monotonic);
 	});
@@ -186,7 +188,7 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 
 	for (const core::Decision& decision : turn->decisions)
 		carry_out(memory, *collected, decision);
-	publish_counted(memory, *collected);
+	publish_accounts(memory, *collected);
 	tell_fuse(*turn);
 	if (!turn->sleep)
 		return -1;

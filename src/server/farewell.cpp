@@ -25,6 +25,16 @@ bool comes_from(core::Action action, const ErrorData* error) {
 	return error->elevel == ERROR && error->sqlerrcode == ERRCODE_QUERY_CANCELED;
 }
 
+DurationText text_of(core::Micros length, std::string (*text)(core::Micros)) noexcept {
+	DurationText result;
+	try {
+		strlcpy(result.text, text(length).c_str(), sizeof(result.text));
+	} catch (...) {
+		snprintf(result.text, sizeof(result.text), INT64_FORMAT "us", length);
+	}
+	return result;
+}
+
 const char* sessions(uint32 count) {
 	return count == 1 ? "session" : "sessions";
 }
@@ -52,7 +62,7 @@ char* reason(const Farewell& note) {
 char* rule_sentence(const Farewell& note) {
 	const auto setting = core::setting(note.rule);
 	return psprintf("pg_unblock.%.*s is %s.", static_cast<int>(setting.size()), setting.data(),
-	                duration_text(note.limit).text);
+	                setting_text(note.limit).text);
 }
 
 char* detail_text(const Farewell& note) {
@@ -136,13 +146,11 @@ void take_back_farewell(SessionSlot* slot) {
 }
 
 DurationText duration_text(core::Micros length) {
-	DurationText result;
-	try {
-		strlcpy(result.text, core::duration(length).c_str(), sizeof(result.text));
-	} catch (...) {
-		snprintf(result.text, sizeof(result.text), INT64_FORMAT "us", length);
-	}
-	return result;
+	return text_of(length, core::duration);
+}
+
+DurationText setting_text(core::Micros length) {
+	return text_of(length, core::exact_duration);
 }
 
 } // namespace unblock::server

@@ -19,10 +19,11 @@ bool leave_farewell(SessionSlot* slot, const Farewell& farewell);
 // Takes a note back that the session has not claimed.
 void take_back_farewell(SessionSlot* slot);
 
-// A length of time for people, "12.3s", into a buffer.
+// A length of time in a buffer: for people ("12.3s"), and as a setting shows it ("90s").
 struct DurationText {
 	char text[32];
 };
 DurationText duration_text(core::Micros length);
+DurationText setting_text(core::Micros length);
 
 } // namespace unblock::server

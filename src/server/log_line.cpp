@@ -40,7 +40,7 @@ void log_action(const Collected& collected, const core::Decision& decision, cons
 	initStringInfo(&line);
 	appendStringInfo(&line, "pg_unblock: action=%s%.*s rule=%.*s limit=%s measured=%s pid=%d",
 	                 decision.dry_run ? "would_" : "", static_cast<int>(action.size()), action.data(),
-	                 static_cast<int>(setting.size()), setting.data(), duration_text(decision.limit).text,
+	                 static_cast<int>(setting.size()), setting.data(), setting_text(decision.limit).text,
 	                 duration_text(decision.measured).text, session.pid);
 	add_names(&line, process_number, session);
 	Status status;

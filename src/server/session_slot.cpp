@@ -25,9 +25,7 @@ void claim_slot(const Port* port) {
 	SessionSlot* slot = &shared_state()->slots[compat::my_number()];
 	pg_atomic_write_u32(&slot->published, 0);
 	pg_atomic_write_u32(&slot->farewell.state, Farewell::none);
-	slot->counted_xact_start = 0;
-	slot->counted = 0;
-	slot->counted_until = 0;
+	write_account(slot, Account{});
 	namestrcpy(&slot->role, port->user_name ? port->user_name : "");
 	namestrcpy(&slot->database, port->database_name ? port->database_name : "");
 	pg_write_barrier();
@@ -52,7 +50,7 @@ void initialize_slot(SessionSlot& slot) {
 	pg_atomic_init_u32(&slot.published, 0);
 	for (auto& value : slot.value)
 		pg_atomic_init_u32(&value, 0);
-	pg_atomic_init_u32(&slot.counted_version, 0);
+	pg_atomic_init_u32(&slot.account_version, 0);
 	pg_atomic_init_u32(&slot.farewell.state, Farewell::none);
 }
 
@@ -112,28 +110,24 @@ bool copy_names(SessionSlot* slot, int pid, NameData* role, NameData* database) 
 	return pg_atomic_read_u32(&slot->pid) == static_cast<uint32>(pid);
 }
 
-void write_counted(SessionSlot* slot, TimestampTz xact_start, core::Policy::Counted counted) {
-	const uint32 version = pg_atomic_read_u32(&slot->counted_version);
-	pg_atomic_write_u32(&slot->counted_version, version | 1U);
+void write_account(SessionSlot* slot, const Account& account) {
+	const uint32 version = pg_atomic_read_u32(&slot->account_version) | 1U;
+	pg_atomic_write_u32(&slot->account_version, version);
 	pg_write_barrier();
-	slot->counted_xact_start = xact_start;
-	slot->counted = counted.sum;
-	slot->counted_until = counted.until;
+	slot->account = account;
 	pg_write_barrier();
-	pg_atomic_write_u32(&slot->counted_version, (version | 1U) + 1U);
+	pg_atomic_write_u32(&slot->account_version, version + 1U);
 }
 
-bool read_counted(SessionSlot* slot, TimestampTz xact_start, core::Policy::Counted* counted) {
+bool read_account(SessionSlot* slot, Account* account) {
 	constexpr int most_tries = 100;
 	for (int i = 0; i < most_tries; ++i) {
-		const uint32 version = pg_atomic_read_u32(&slot->counted_version);
+		const uint32 version = pg_atomic_read_u32(&slot->account_version);
 		pg_read_barrier();
-		const TimestampTz counted_xact_start = slot->counted_xact_start;
-		counted->sum = slot->counted;
-		counted->until = slot->counted_until;
+		*account = slot->account;
 		pg_read_barrier();
-		if ((version & 1U) == 0 && pg_atomic_read_u32(&slot->counted_version) == version)
-			return counted_xact_start == xact_start && xact_start != 0;
+		if ((version & 1U) == 0 && pg_atomic_read_u32(&slot->account_version) == version)
+			return true;
 	}
 	return false;
 }

@@ -32,16 +32,21 @@ struct Farewell {
 	NameData function; // through which function
 };
 
+// What the enforcer remembers of a session, for reports.
+struct Account {
+	TimestampTz xact_start; // of the transaction that the blocking idle time belongs to
+	core::Policy::Counted blocking_idle;
+	TimestampTz query_start; // of the statement that the blocked time belongs to
+	core::Micros blocked_before;
+};
+
 struct SessionSlot {
 	pg_atomic_uint32 pid;       // 0: free
 	pg_atomic_uint32 published; // bit n: setting n is published
 	pg_atomic_uint32 value[kSessionSettings];
 
-	// The enforcer's account of the transaction's blocking idle time. Odd while it is being written.
-	pg_atomic_uint32 counted_version;
-	TimestampTz counted_xact_start;
-	int64 counted; // microseconds
-	TimestampTz counted_until;
+	pg_atomic_uint32 account_version; // odd while the account is being written
+	Account account;
 
 	Farewell farewell;
 
@@ -72,8 +77,8 @@ void effective_values(SessionSlot* slot, const SettingValues& file, SettingValue
 // Copies the names of the slot's session, or returns false if the slot has changed hands.
 bool copy_names(SessionSlot* slot, int pid, NameData* role, NameData* database);
 
-// The enforcer writes its account; anybody reads it. False: none for this transaction.
-void write_counted(SessionSlot* slot, TimestampTz xact_start, core::Policy::Counted counted);
-bool read_counted(SessionSlot* slot, TimestampTz xact_start, core::Policy::Counted* counted);
+// The enforcer writes its account; anybody reads it. False: it is being written all the time.
+void write_account(SessionSlot* slot, const Account& account);
+bool read_account(SessionSlot* slot, Account* account);
 
 } // namespace unblock::server

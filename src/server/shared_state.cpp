@@ -36,7 +36,7 @@ void initialize(Statistics& statistics) {
 }
 
 void initialize(SharedState& shared) {
-	memset(&shared, 0, shared_size());
+	memset(static_cast<void*>(&shared), 0, shared_size());
 	pg_atomic_init_u32(&shared.enforcer, 0);
 	pg_atomic_init_u32(&shared.plan, UINT32_MAX);
 	for (pg_atomic_uint32& value : shared.file_values)

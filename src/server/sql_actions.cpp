@@ -151,7 +151,9 @@ void act(Outcome& outcome, const Target& target, core::Action action, const char
 
 // Waits until the sessions that were told to end are gone, or the time has passed.
 void wait_for_ends(Outcome* outcomes, std::size_t count, core::Micros wait) {
-	const core::Micros deadline = monotonic_now() + wait;
+	core::Micros deadline;
+	if (pg_add_s64_overflow(monotonic_now(), wait, &deadline))
+		deadline = INT64_MAX;
 	const auto is_awaited = [](const Outcome& outcome) { return outcome.outcome == nullptr; };
 	for (;;) {
 		for (std::size_t i = 0; i < count; ++i)

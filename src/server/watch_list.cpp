@@ -7,7 +7,10 @@ namespace unblock::server {
 
 namespace {
 
-constexpr long kLookAgainMilliseconds = 1000; // a session that exits wakes the enforcer by itself
+// A session that exits wakes the enforcer shortly before it is gone. The longer one stays, the less often
+// it is looked for.
+constexpr core::Micros kSoonest = 2'000;
+constexpr core::Micros kLatest = core::kSecond;
 constexpr int kReportAfterMilliseconds = 10000;
 
 struct Watched {
@@ -50,18 +53,22 @@ void watch(int pid, TimestampTz backend_start) {
 }
 
 long look_after_watched() {
+	constexpr core::Micros per_millisecond = 1000;
+	core::Micros next = kLatest;
 	ListCell* cell;
 	foreach (cell, watched) {
 		auto* session = static_cast<Watched*>(lfirst(cell));
 		if (is_present(session->pid, session->backend_start)) {
 			report_if_late(*session);
+			const core::Micros waited = GetCurrentTimestamp() - session->signalled_at;
+			next = std::min(next, std::clamp(waited, kSoonest, kLatest));
 			continue;
 		}
 		note_end(*session);
 		watched = foreach_delete_current(watched, cell);
 		pfree(session);
 	}
-	return watched == NIL ? -1 : kLookAgainMilliseconds;
+	return watched == NIL ? -1 : static_cast<long>(next / per_millisecond);
 }
 
 } // namespace unblock::server

@@ -113,8 +113,10 @@ def main():
     )
     findings = observer.execute(text("SELECT * FROM unblock.check()")).all()
     check(
-        any("pid %d" % culprit in finding.finding + " " + finding.detail for finding in findings)
-        and any("unblock.terminate(%d, " % culprit in (finding.remedy or "") for finding in findings),
+        any(
+            "session %d" % culprit in finding.finding and "unblock.terminate(%d, " % culprit in finding.remedy
+            for finding in findings
+        ),
         "check() names the culprit and how to end it",
         findings,
     )

@@ -145,16 +145,18 @@ TEST(Check, TellsOfAPreparedTransaction) {
 	const auto all = findings(b);
 	EXPECT_EQ(told(all), "critical: prepared transaction 'it's', 2h 00min old, blocks 1 session\n");
 	EXPECT_EQ(all[0].remedy, "ROLLBACK PREPARED 'it''s'; -- in database lab");
+
+	b.at(0).xact_start = 0;
+	EXPECT_EQ(told(findings(b)), "critical: prepared transaction 'it's' blocks 1 session\n");
 }
 
 TEST(Check, NamesTheModeThatStandsInTheWay) {
 	GraphBuilder b;
 	const LockRef table = b.lock("relation public.t"), other = b.lock("relation public.u");
 	const SessionRef root = b.session(1);
-	b.hold(table, root, LockMode::row_share).hold(table, root, LockMode::row_exclusive);
+	b.hold(table, root, LockMode::share).hold(table, root, LockMode::row_exclusive);
 	b.hold(other, root, LockMode::access_exclusive);
-	b.wait(table, b.session(2), LockMode::exclusive, ago(9))
-	    .wait(other, b.session(3), LockMode::share, ago(2));
+	b.wait(table, b.session(2), LockMode::share, ago(9)).wait(other, b.session(3), LockMode::share, ago(2));
 	EXPECT_NE(findings(b)[0].detail.find("It holds RowExclusiveLock on relation public.t, which 2 awaits"),
 	          std::string::npos)
 	    << findings(b)[0].detail;
@@ -262,6 +264,13 @@ TEST(Check, NamesNoneInAJamWhoStandsInNobodysWay) {
 	    << text;
 }
 
+TEST(Check, CountsNoneAsJammedWhoIsAboutToGetTheLock) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.wait(table, b.session(1), LockMode::exclusive).wait(table, b.session(2), LockMode::exclusive);
+	EXPECT_EQ(told(findings(b)), "warning: 1 session queued for relation public.t jams 1 session\n");
+}
+
 TEST(Check, TellsOfADeadlock) {
 	GraphBuilder b;
 	const LockRef first = b.lock("transaction 1"), second = b.lock("transaction 2");
@@ -282,6 +291,7 @@ TEST(Check, TellsOfOldIdleTransactionsThatBlockNobody) {
 	b.session(3).idle(ago(500));
 	b.session(4).of_kind(Kind::background).idle_in_transaction(ago(500));
 	b.session(5).idle_in_transaction(ago(500))->masked = true;
+	b.session(8).idle_in_transaction(0);
 	EXPECT_EQ(told(findings(b)), "ok: nobody is blocked\n");
 
 	b.session(6).user("app").idle_in_transaction(ago(60));
@@ -364,6 +374,17 @@ TEST(Check, PutsTheWorstFirst) {
 	          "warning: the fuse has blown: the enforcer holds back its actions\n"
 	          "notice: 1 session has been idle in transaction for 1min 00s or longer and blocks nobody yet\n"
 	          "notice: no limit is set: nobody is ever ended\n");
+}
+
+TEST(Check, PutsSeverityBeforeNumbers) {
+	GraphBuilder b;
+	const LockRef one = b.lock("relation public.t"), other = b.lock("relation public.u");
+	b.hold(one, b.session(1), LockMode::access_exclusive);
+	b.hold(other, b.session(2).idle_in_transaction(ago(9)), LockMode::access_exclusive);
+	b.wait(one, b.session(11), LockMode::access_share).wait(one, b.session(12), LockMode::access_share);
+	b.wait(other, b.session(13), LockMode::access_share);
+	EXPECT_EQ(told(findings(b)), "critical: session 2, idle in transaction for 9.0s, blocks 1 session\n"
+	                             "warning: session 1, active for 1.0s, blocks 2 sessions\n");
 }
 
 TEST(Check, TellsTwentyRootsAndCountsTheRest) {

@@ -67,6 +67,7 @@ protected:
 	Micros monotonic = 5 * kHour;
 	Micros offset = kStart;
 	std::map<std::int32_t, ClockReading> state, wait; // by pid: when the stamp was set
+	std::map<std::int32_t, ClockReading> hidden;      // not in the snapshot
 	std::vector<Session> sessions;
 	std::vector<Waiter> waiters;
 };
@@ -247,10 +248,12 @@ TEST_F(ClockTest, WhatHasNoStateStampGetsNone) {
 	turn(0); // a prepared transaction
 	turn(1);
 	state[1].wall = 0;
-	sessions.assign(1, {});
-	look();
-	EXPECT_EQ(sessions[0].idle_since, 0);
-	EXPECT_EQ(sessions[1].idle_since, 0);
+	for (const Micros by : {Micros{0}, kHour}) {
+		step(by);
+		look();
+		EXPECT_EQ(sessions[0].idle_since, 0);
+		EXPECT_EQ(sessions[1].idle_since, 0);
+	}
 }
 
 TEST_F(ClockTest, ForgetsStampsThatAreGone) {
@@ -284,6 +287,49 @@ TEST_F(ClockTest, ALookWithoutSnapshotLosesNoStep) {
 	look();
 	EXPECT_EQ(age(2), 2 * kSecond);
 	EXPECT_EQ(age(3), kSecond);
+
+	turn(4);
+	for (const Micros by : {kHour, 3 * kHour}) {
+		step(by);
+		EXPECT_EQ(clock.look(reading()), by);
+		advance(kSecond);
+	}
+	look();
+	EXPECT_EQ(age(4), 2 * kSecond) << "both steps are later";
+}
+
+TEST_F(ClockTest, AnOldStampThatComesIntoSightIsReadAsItIsWithoutAStep) {
+	turn(1);
+	state.swap(hidden);
+	look();
+	advance(10 * kSecond);
+	look();
+	state.swap(hidden);
+	look();
+	EXPECT_EQ(age(1), 10 * kSecond);
+}
+
+TEST_F(ClockTest, DriftBesideAStepIsAllowedFor) {
+	// The old clock gained 100 ms before it was set on: a stamp from then is still one of the old clock.
+	look();
+	advance(10 * kMilli);
+	step(100 * kMilli);
+	turn(1);
+	step(300 * kMilli);
+	advance(kSecond);
+	look();
+	EXPECT_LE(age(1), kSecond);
+
+	// The new clock gained 100 ms after it was set back, and nobody looked at the stamps in between.
+	const ClockReading remembered = clock.last();
+	clock = Clock();
+	clock.resume(remembered);
+	step(-kHour);
+	turn(2);
+	step(100 * kMilli);
+	advance(kSecond);
+	look();
+	EXPECT_LE(age(2), kSecond + 100 * kMilli);
 }
 
 TEST_F(ClockTest, AStepBetweenTwoLivesIsNoticed) {

@@ -27,10 +27,6 @@ Limits with(Limits limits, Mode mode) {
 	return limits;
 }
 
-std::int32_t pid_of(const VirtualServer& server, const Decision& decision) {
-	return server.clients()[decision.session].session.pid;
-}
-
 // One table, one client that holds it, and one migration that may wait for it.
 class PolicyTest : public testing::Test {
 protected:
@@ -150,6 +146,9 @@ TEST_F(PolicyTest, AnIdleBlockerIsEndedOnceItHasBlockedThatLong) {
 	const Index client = leak(blocker_limit(2 * kSecond));
 	EXPECT_TRUE(enforcer.watch(server, kSecond, kHour).empty()) << "idle for an hour, but in nobody's way";
 	migrate();
+	const Index reader = server.connect(); // waits for the migration only
+	server.work(reader);
+	server.wait(reader, table, LockMode::access_share);
 	server.advance(2 * kSecond - 1);
 	EXPECT_TRUE(look().decisions.empty());
 	server.advance(1);
@@ -161,7 +160,7 @@ TEST_F(PolicyTest, AnIdleBlockerIsEndedOnceItHasBlockedThatLong) {
 	EXPECT_EQ(decision.action, Action::terminate);
 	EXPECT_EQ(decision.limit, 2 * kSecond);
 	EXPECT_EQ(decision.measured, 2 * kSecond);
-	EXPECT_EQ(decision.blocked, 1U);
+	EXPECT_EQ(decision.blocked, 2U);
 	EXPECT_EQ(decision.waiter, 0U);
 	EXPECT_TRUE(decision.must_block);
 }
@@ -226,6 +225,17 @@ TEST_F(PolicyTest, ASuccessorWithTheSamePidInheritsNothing) {
 	server.advance(1500 * kMilli);
 	EXPECT_TRUE(look().decisions.empty());
 	EXPECT_EQ(enforcer.policy.counted(session).sum, 1500 * kMilli);
+}
+
+TEST_F(PolicyTest, WhoIsGoneIsForgotten) {
+	const Index client = leak(blocker_limit(2 * kSecond));
+	migrate();
+	server.advance(kSecond);
+	look();
+	EXPECT_EQ(enforcer.policy.counted(server.client(client).session).sum, kSecond);
+	server.client(client).session.kind = Kind::unknown;
+	look();
+	EXPECT_EQ(enforcer.policy.counted(server.client(client).session).sum, 0);
 }
 
 TEST_F(PolicyTest, ABatchJobWithShortGapsHardlyCollectsAny) {
@@ -375,32 +385,23 @@ TEST_F(PolicyStalled, AsABlockerToo) {
 }
 
 TEST_F(PolicyStalled, ProgressOfAnyKindStartsAnew) {
-	const Index client = stalled_copy({.idle_in_transaction = 2 * kSecond, .idle_blocker = 2 * kSecond});
-	migrate();
+	const Index client = stalled_copy(idle_limit(2 * kSecond));
+	Session& session = server.client(client).session;
 	const auto expect_anew = [&](const char* what) {
 		SCOPED_TRACE(what);
-		server.advance(1500 * kMilli);
 		look(); // sees it first
-		server.advance(1500 * kMilli);
+		server.advance(1900 * kMilli);
 		EXPECT_TRUE(look().decisions.empty());
-	};
-	const auto restart = [&] { // with empty books
-		server.commit(client);
-		server.work(client);
-		server.hold(client, table);
-		server.stall(client);
 	};
 	expect_anew("stalled");
 	server.run(client);
-	restart();
-	server.run(client);
 	expect_anew("ran");
-	restart();
-	++server.client(client).session.query_start;
+	++session.query_start;
 	expect_anew("another statement");
-	restart();
-	server.stall(client, Wait::client_write);
+	session.wait = Wait::client_write;
 	expect_anew("another wait");
+	server.advance(100 * kMilli);
+	EXPECT_EQ(look().decisions.size(), 1U);
 }
 
 TEST_F(PolicyStalled, ADumpThatMakesProgressIsNotIdle) {
@@ -455,13 +456,13 @@ TEST_F(PolicyTest, IdleBlockersFirstThenThoseThatBlockMostThenByPid) {
 	migration = kNone;
 	migrate();
 	const Index also_two = leak(blocker_limit(kSecond));
+	const Index only_idle = leak(idle_limit(kSecond));
 	server.advance(2 * kSecond);
 	const Turn turn = look();
 	std::vector<Index> order;
 	for (const Decision& decision : turn.decisions)
 		order.push_back(decision.session);
-	EXPECT_EQ(order, (std::vector<Index>{two, also_two, one, nobody, also_nobody}));
-	EXPECT_LT(pid_of(server, turn.decisions[3]), pid_of(server, turn.decisions[0]));
+	EXPECT_EQ(order, (std::vector<Index>{two, also_two, one, only_idle, nobody, also_nobody}));
 }
 
 TEST_F(PolicyTest, WhoIsBeingEndedIsNotDecidedAgain) {
@@ -877,7 +878,7 @@ void expect_true_breaches(const VirtualServer& server, const Turn& turn) {
 TEST(PolicyRandomWorld, NeverCountsMoreThanTheTruthWheneverItLooks) {
 	std::size_t decisions = 0;
 	Micros counted = 0;
-	for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+	for (std::uint64_t seed = 1; seed <= 20; ++seed) {
 		RandomWorld world(seed, kMixedLimits);
 		VirtualEnforcer enforcer(0, 0);
 		const Micros longest_pause = seed % 2 ? 3 * kSecond : 300 * kMilli;
@@ -924,7 +925,7 @@ TEST(PolicyRandomWorld, CountsTheTruthWhenItLooksAroundEveryEvent) {
 
 TEST(PolicyRandomWorld, ClockStepsEndNobodyEarly) {
 	std::size_t decisions = 0;
-	for (std::uint64_t seed = 1; seed <= 40; ++seed) {
+	for (std::uint64_t seed = 1; seed <= 20; ++seed) {
 		RandomWorld world(seed, kMixedLimits);
 		VirtualEnforcer enforcer(0, 0);
 		bool stepped = false;
@@ -959,12 +960,12 @@ TEST(PolicyRandomWorld, SleepsPastNoBreach) {
 	std::size_t breaches = 0;
 	std::size_t looks = 0;
 	std::size_t moments = 0;
-	for (std::uint64_t seed = 1; seed <= 25; ++seed) {
+	for (std::uint64_t seed = 1; seed <= 15; ++seed) {
 		RandomWorld world(seed, kMixedLimits);
 		VirtualEnforcer enforcer(kSmallestMixed, 0);
 		Turn turn;
 		Micros wake = world.server.monotonic();
-		for (int i = 0; i < 6000; ++i) {
+		for (int i = 0; i < 4000; ++i) {
 			if (world.server.monotonic() >= wake) {
 				turn = enforcer.look(world.server);
 				++looks;

@@ -192,6 +192,16 @@ TEST(Tree, TellsNoTimeOfMaskedSessionsInACount) {
 	EXPECT_EQ(lines_of(b).back(), "└─ … and 4 more wait for AccessShareLock, longest 46.0s");
 }
 
+TEST(Tree, TellsNoTimeOfWaitsThatHaveOnlyBegun) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::access_exclusive);
+	for (int i = 0; i < 5; ++i)
+		b.wait(table, b.session(10 + i), LockMode::access_share, 0);
+	EXPECT_EQ(lines_with(lines_of(b), "10: waits for AccessShareLock"), 1U);
+	EXPECT_EQ(lines_of(b).back(), "└─ … and 3 more wait for AccessShareLock");
+}
+
 TEST(Tree, HidesWhatTheReaderMayNotSee) {
 	Incident b;
 	for (Index i = 0; i < 4; ++i)
@@ -209,6 +219,16 @@ TEST(Tree, HidesWhatTheReaderMayNotSee) {
      on relation public.features, held in AccessShareLock
      <insufficient privilege>
 )");
+}
+
+TEST(Tree, HidesTheKindOfAMaskedProcess) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::access_exclusive);
+	const SessionRef vacuum = b.session(2).of_kind(Kind::autovacuum);
+	vacuum->masked = true;
+	b.wait(table, vacuum, LockMode::share_update_exclusive);
+	EXPECT_EQ(lines_with(lines_of(b), "└─ 2: waits for ShareUpdateExclusiveLock"), 1U);
 }
 
 TEST(Tree, HidesTheNameOfAMaskedPreparedTransaction) {
@@ -234,6 +254,31 @@ TEST(Tree, MarksADeadlock) {
 └─ 12: waits 4.0s for ShareLock
      on transaction 1, held in ExclusiveLock; deadlock: blocks 1, frees 0
 )");
+}
+
+TEST(Tree, DrawsEveryMemberOfADeadlock) {
+	GraphBuilder b;
+	const LockRef one = b.lock("relation public.t"), shared = b.lock("relation public.u");
+	const SessionRef first = b.session(1);
+	b.hold(one, first, LockMode::exclusive);
+	for (int i = 0; i < 6; ++i) {
+		const SessionRef other = b.session(10 + i);
+		b.hold(shared, other, LockMode::share).wait(one, other, LockMode::row_share);
+	}
+	b.wait(shared, first, LockMode::exclusive);
+	EXPECT_EQ(lines_with(lines_of(b), "deadlock: "), 7U);
+}
+
+TEST(Tree, SaysWhoIsAboutToGetItsLock) {
+	GraphBuilder b;
+	const LockRef one = b.lock("relation public.t"), other = b.lock("relation public.u");
+	for (int i = 0; i < 5; ++i)
+		b.wait(one, b.session(10 + i), LockMode::access_share);
+	b.wait(other, b.session(20), LockMode::exclusive).wait(other, b.session(21), LockMode::exclusive);
+	const std::vector<std::string> lines = lines_of(b);
+	EXPECT_EQ(lines_with(lines, "on relation public.t, about to be granted"), 5U);
+	EXPECT_EQ(lines_with(lines, "○ 20: waits"), 1U);
+	EXPECT_EQ(lines_with(lines, "on relation public.u, about to be granted; blocks 1, frees 1"), 1U);
 }
 
 TEST(Tree, SetsChainsApart) {
@@ -289,10 +334,10 @@ TEST(Tree, ShowsAWaitingWorkerUnderItsLeader) {
 TEST(Tree, SaysThatOthersHoldTheLockToo) {
 	GraphBuilder b;
 	const LockRef table = b.lock("relation public.t");
-	for (int i = 1; i <= 3; ++i)
+	for (int i = 1; i <= 2; ++i)
 		b.hold(table, b.session(i).xact_start(ago(100 - i)), LockMode::access_share);
 	b.wait(table, b.session(9), LockMode::access_exclusive);
-	EXPECT_EQ(lines_with(lines_of(b), "on relation public.t, held in AccessShareLock, and by 2 more"), 1U);
+	EXPECT_EQ(lines_with(lines_of(b), "on relation public.t, held in AccessShareLock, and by 1 more"), 1U);
 }
 
 // The first line about a root that blocks one session.
@@ -356,6 +401,12 @@ TEST(Tree, PutsCountsOnALineOfTheirOwnWhereTheyDoNotFit) {
 	                    "|    blocks 2, frees 0\n"),
 	          std::string::npos)
 	    << text;
+}
+
+TEST(Tree, ShowsTwoLevelsInTheNarrowestWidth) {
+	Incident b;
+	b.readers(2);
+	EXPECT_EQ(lines_with(lines_of(b, {.unicode = false, .width = 1}), "|  |- 4900 web@lab: waits"), 1U);
 }
 
 TEST(Tree, CutsNamesBeforeWhatTheSessionDoes) {
@@ -436,6 +487,7 @@ TEST(Duration, ReadsWellInEveryUnit) {
 	EXPECT_EQ(duration(3600 * kSecond - 1), "59min 59s");
 	EXPECT_EQ(duration((3 * 3600 + 2 * 60) * kSecond), "3h 02min");
 	EXPECT_EQ(duration(24 * 3600 * kSecond - 1), "23h 59min");
+	EXPECT_EQ(duration(24 * 3600 * kSecond), "1d 00h");
 	EXPECT_EQ(duration((2 * 24 + 4) * 3600 * kSecond), "2d 04h");
 	EXPECT_EQ(duration(INT64_MAX), "106751991d 04h");
 }
@@ -448,6 +500,7 @@ TEST(OneLine, MakesOneSpaceOfBlanksAndControls) {
 	                   "d"),
 	          "a b c d");
 	EXPECT_EQ(one_line(std::string_view("a\0b", 3)), "a b");
+	EXPECT_EQ(one_line("a\xC2\xA0 \xE3\x80\x80z"), "a z"); // no-break and ideographic space
 	EXPECT_EQ(one_line(" \n\t "), "");
 }
 
@@ -477,10 +530,12 @@ TEST(OneLine, KeepsCombiningMarksWithTheirLetter) {
 
 TEST(OneLine, MakesInvalidBytesHarmless) {
 	EXPECT_EQ(one_line("\x80 \xFF \xC0\xAF"), "? ? ??");              // stray, never used, overlong
+	EXPECT_EQ(one_line("\x80\x80\xF9\x88\x80\x80\x80"), "???????");   // sequences of no length
 	EXPECT_EQ(one_line("\xE0\x80\xAF \xF0\x80\x80\xAF"), "??? ????"); // overlong
 	EXPECT_EQ(one_line("\xED\xA0\x80 \xF4\x90\x80\x80"), "??? ????"); // surrogate, beyond Unicode
 	EXPECT_EQ(one_line("a\xE6\x97"), "a??");                          // ends early
-	EXPECT_EQ(one_line("\xE6\x97z\xC3"), "??z?");                     // followed by something else
+	EXPECT_EQ(one_line(std::string_view("a\xE6\x97\xA5", 3)), "a??");
+	EXPECT_EQ(one_line("\xE6\x97z\xC3"), "??z?"); // followed by something else
 	EXPECT_EQ(one_line("\xEF\xBF\xBD\xF4\x8F\xBF\xBF"),
 	          "\xEF\xBF\xBD\xF4\x8F\xBF\xBF"); // the last valid ones
 }
@@ -528,6 +583,7 @@ TEST(Remedy, CancelsWhoRunsAStatement) {
 	const std::string cancel = "SELECT unblock.cancel(4711, '2026-01-05 10:00:00.123456+00');";
 	EXPECT_EQ(remedy(client(State::active), kXactStart), cancel);
 	EXPECT_EQ(remedy(client(State::fastpath), kXactStart), cancel);
+	EXPECT_EQ(remedy(client(State::active), ""), "SELECT unblock.cancel(4711);");
 }
 
 TEST(Remedy, LeavesAloneWhoMustNotBeTouched) {

@@ -1,0 +1,350 @@
+# What the TAP tests share: a server with the module preloaded, sessions that
+# can be left waiting, blocked or ended, and the enforcer's log lines as data.
+#
+# Nothing here sleeps and hopes: every wait is for a fact, and dies when the
+# fact has not come about within the harness's time-out.
+
+package PgUnblock;
+
+use strict;
+use warnings FATAL => 'all';
+use parent -norequire, 'PostgreSQL::Test::Cluster';
+
+use JSON::PP    ();
+use Time::HiRes qw(time usleep);
+
+use PostgreSQL::Test::Cluster;
+use PostgreSQL::Test::Utils qw(slurp_file);
+
+our $ENFORCER = 'pg_unblock enforcer';
+
+my $NOW = 'SELECT extract(epoch FROM clock_timestamp())';
+
+# A running server with the module preloaded and the extension in database postgres. Lines are added to
+# postgresql.conf. The line prefix begins with the epoch in milliseconds and the pid: see actions().
+sub preloaded {
+	my ($class, $name, @lines) = @_;
+	my $self = $class->prepared($name, @lines);
+	$self->start;
+	$self->safe_psql('postgres', 'CREATE EXTENSION pg_unblock');
+	return $self;
+}
+
+# The same, not started yet. The parameters of init() may come before the lines, in a hash.
+sub prepared {
+	my ($class, $name, @lines) = @_;
+	my %params = @lines && ref $lines[0] ? %{ shift @lines } : ();
+	my $self   = $class->new($name);
+	$self->init(extra => [ '--encoding=UTF8', '--no-locale' ], %params);
+	$self->append_conf('postgresql.conf', join "\n",
+		"shared_preload_libraries = 'pg_unblock'", "log_line_prefix = '%n [%p] '",
+		'log_statement = none',                    'max_connections = 40',
+		"timezone = 'UTC'",                        @lines);
+	return $self;
+}
+
+# --- settings and facts ------------------------------------------------------------------------------
+
+# Writes settings into the server's file and has it re-read. undef removes one.
+sub set_in_file {
+	my ($self, %values) = @_;
+	for my $name (sort keys %values) {
+		my $value = $values{$name};
+		$self->safe_psql('postgres',
+			defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name");
+	}
+	$self->reload;
+	return;
+}
+
+# Runs a query in a session of a superuser that stays open.
+sub ask {
+	my ($self, $sql) = @_;
+	$self->{observer} //= $self->session;
+	return $self->{observer}->query($sql);
+}
+
+# After the server was stopped or has crashed.
+sub forget_observer {
+	my ($self) = @_;
+	delete $self->{observer};
+	return;
+}
+
+sub wait_until {
+	my ($self, $sql) = @_;
+	PgUnblock::wait_for("$sql", sub { $self->ask("SELECT ($sql)") eq 't' });
+	return;
+}
+
+# Calls until the result is true, and returns it.
+sub wait_for {
+	my ($what, $condition) = @_;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+	for (;;) {
+		my $result = $condition->();
+		return $result if $result;
+		die "timed out waiting for: $what" if time > $deadline;
+		usleep(20_000);
+	}
+}
+
+sub enforcer_pid {
+	my ($self) = @_;
+	return $self->ask("SELECT pid FROM pg_stat_activity WHERE backend_type = '$ENFORCER'");
+}
+
+sub stat {
+	my ($self, $counter) = @_;
+	return $self->ask("SELECT value FROM unblock.stats WHERE counter = '$counter'");
+}
+
+# Wakes the enforcer, and returns when it has done a whole turn since: what it saw and let be, it has let be.
+sub wait_for_turn {
+	my ($self) = @_;
+	# The first of the turns may have begun before.
+	for (1 .. 2) {
+		my $turns = $self->stat('turns');
+		$self->reload;
+		PgUnblock::wait_for('a turn of the enforcer', sub { $self->stat('turns') > $turns });
+	}
+	return;
+}
+
+# --- sessions ----------------------------------------------------------------------------------------
+
+# A client: see PgUnblock::Session. Parameters: user, dbname, options (PGOPTIONS), replication.
+sub session {
+	my ($self, %params) = @_;
+	return PgUnblock::Session->new($self, %params);
+}
+
+# A client that waits inside a transaction after these statements, since {since} or a moment later.
+sub idle_session {
+	my ($self, $sql, %params) = @_;
+	my $session = $self->session(%params);
+	$session->stay_idle("BEGIN;\n$sql");
+	return $session;
+}
+
+# A client whose statement waits for a lock by now, since {since} or a moment later.
+sub waiting_session {
+	my ($self, $sql, %params) = @_;
+	my $session = $self->session(%params);
+	$session->{since} = $session->query($NOW);
+	$session->begin_statement($sql);
+	$self->wait_until("EXISTS (SELECT FROM pg_locks WHERE pid = $session->{pid} AND NOT granted)");
+	return $session;
+}
+
+# A client in a transaction whose last statement runs until it is cancelled.
+sub busy_session {
+	my ($self, $sql, %params) = @_;
+	my $session = $self->idle_session($sql, %params);
+	$session->begin_statement('SELECT pg_sleep(3600)');
+	$self->wait_until(
+		"EXISTS (SELECT FROM pg_stat_activity WHERE pid = $session->{pid} AND wait_event = 'PgSleep')");
+	return $session;
+}
+
+sub is_present {
+	my ($self, $session) = @_;
+	return $self->ask("SELECT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $session->{pid})") eq 't';
+}
+
+sub wait_until_gone {
+	my ($self, @sessions) = @_;
+	$self->wait_until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $_->{pid})") for @sessions;
+	return;
+}
+
+# The limit that an idle session would break first, as reports tell it: "setting|action|limit".
+sub next_limit {
+	my ($self, $session) = @_;
+	return $self->ask(
+		"SELECT next_limit, next_action, date_trunc('seconds', idle_time + due_in + '0.5 s')
+		   FROM unblock.idle_transactions WHERE pid = $session->{pid}");
+}
+
+# --- the log -----------------------------------------------------------------------------------------
+
+sub log_position {
+	my ($self) = @_;
+	return -s $self->logfile;
+}
+
+sub log_since {
+	my ($self, $position) = @_;
+	return slurp_file($self->logfile, $position);
+}
+
+# The enforcer's lines on what it did, in order: the pairs of each line in a hash, and `at`, the line's
+# epoch, which the server cuts to milliseconds.
+sub actions {
+	my ($self, $position) = @_;
+	my @actions;
+	my $json = JSON::PP->new->allow_nonref->latin1;
+	for my $line (split /\n/, $self->log_since($position)) {
+		next unless $line =~ /^([\d.]+) \[(\d+)\] LOG:  pg_unblock: (action=.*)$/;
+		my %action = (at => $1, by => $2);
+		my $pairs  = $3;
+		while ($pairs =~ /\G(\w+)=("(?:[^"\\]|\\.)*"|\S*)(?: |$)/gc) {
+			my ($key, $value) = ($1, $2);
+			$action{$key} = $value =~ /^"/ ? $json->decode($value) : $value;
+		}
+		die "not made of pairs: $line" if (pos($pairs) // 0) < length $pairs;
+		push @actions, \%action;
+	}
+	return @actions;
+}
+
+sub actions_on {
+	my ($self, $session, $position) = @_;
+	return grep { $_->{pid} == $session->{pid} } $self->actions($position);
+}
+
+sub wait_for_action {
+	my ($self, $session, $position) = @_;
+	return PgUnblock::wait_for("an action on $session->{pid}",
+		sub { ($self->actions_on($session, $position))[0] });
+}
+
+package PgUnblock::Session;
+
+use strict;
+use warnings FATAL => 'all';
+
+use IO::Select ();
+use IPC::Open3 qw(open3);
+use Symbol     qw(gensym);
+use Time::HiRes qw(time);
+
+# A psql that stays connected, with VERBOSITY verbose so that messages carry their SQLSTATE. (The harness
+# has one too, from PostgreSQL 16 on and with changes since; it logs every query of a polling loop.)
+sub new {
+	my ($class, $server, %params) = @_;
+	my $conninfo = $server->connstr($params{dbname} // 'postgres') . " application_name='test'";
+	$conninfo .= " user='$params{user}'"               if $params{user};
+	$conninfo .= " replication='$params{replication}'" if $params{replication};
+	local $ENV{PGOPTIONS} = $params{options} // '';
+	my $err = gensym;
+	my $psql = open3(my $in, my $out, $err, $server->installed_command('psql'),
+		'-XAtq', '-v', 'VERBOSITY=verbose', '-v', 'SHOW_CONTEXT=never', '-d', $conninfo, '-f', '-');
+	binmode $_, ':utf8' for $in;
+	my $self = bless {
+		psql   => $psql,
+		in     => $in,
+		output => { handle => $out, text => '' },
+		errors => { handle => $err, text => '' },
+		mark   => 0
+	}, $class;
+	$in->autoflush;
+	my ($pid, $errors) = $self->try('SELECT pg_backend_pid()');
+	$self->{pid} = $pid =~ /^\d+$/ ? $pid : 0;
+	$self->{refused} = $errors if $errors ne '';
+	return $self;
+}
+
+# Runs statements to their end and returns what they print; dies on an error.
+sub query {
+	my ($self, $sql) = @_;
+	my ($output, $errors) = $self->try($sql);
+	die "\"$sql\" failed: $errors" if $errors ne '';
+	return $output;
+}
+
+# The same, but errors are returned: (output, errors). Nothing if the session has ended before.
+sub try {
+	my ($self, $sql) = @_;
+	$self->begin_statement($sql);
+	return $self->end_statement;
+}
+
+# Runs statements and leaves the session as they leave it, since {since} or a moment later.
+sub stay_idle {
+	my ($self, $sql) = @_;
+	my $output = $self->query("$sql;\n$NOW");
+	($self->{since}) = $output =~ /([\d.]+)$/;
+	return;
+}
+
+# Sends statements without waiting for their end.
+sub begin_statement {
+	my ($self, $sql) = @_;
+	my $mark = 'end of statement ' . ++$self->{mark};
+	$self->_send("$sql\n;\n\\echo $mark\n\\warn $mark\n");
+	return;
+}
+
+# Waits for the end of what was begun: (output, errors).
+sub end_statement {
+	my ($self) = @_;
+	my $end = qr/^end of statement $self->{mark}\n/m;
+	$self->_read_until(sub { $_[0]{text} =~ $end });
+	return map { $self->_take($_, $end) } qw(output errors);
+}
+
+# What psql says of the end of its session. It looks at the connection only when it has a statement to send.
+sub last_words {
+	my ($self) = @_;
+	$self->_send("SELECT 'still connected';\n\\q\n");
+	$self->_read_until(sub { 0 });
+	die 'the session had not ended' if $self->{output}{text} =~ /still connected/;
+	return $self->{errors}{text};
+}
+
+sub quit {
+	my ($self) = @_;
+	$self->_send("\\q\n");
+	$self->_read_until(sub { 0 });
+	return;
+}
+
+sub _send {
+	my ($self, $text) = @_;
+	local $SIG{PIPE} = 'IGNORE'; # psql leaves when its connection is lost
+	print { $self->{in} } $text;
+	return;
+}
+
+# Reads both streams until each has what is wanted, or its end.
+sub _read_until {
+	my ($self, $has_it) = @_;
+	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
+	while (my @streams = grep { !$_->{ended} && !$has_it->($_) } @{$self}{qw(output errors)}) {
+		my $left  = $deadline - time;
+		my @ready = $left > 0 ? IO::Select->new(map { $_->{handle} } @streams)->can_read($left) : ();
+		die "timed out waiting for psql; so far: $self->{output}{text}$self->{errors}{text}" unless @ready;
+		for my $stream (@streams) {
+			next unless grep { $_ == $stream->{handle} } @ready;
+			$stream->{ended} = 1 unless sysread $stream->{handle}, $stream->{text}, 65536, length $stream->{text};
+		}
+	}
+	return;
+}
+
+# What came before the mark, without the last line break.
+sub _take {
+	my ($self, $name, $end) = @_;
+	my $stream = $self->{$name};
+	my $text;
+	if ($stream->{text} =~ $end) {
+		$text = substr $stream->{text}, 0, $-[0];
+		$stream->{text} = substr $stream->{text}, $+[0];
+	} else {
+		$text = $stream->{text};
+	}
+	chomp $text;
+	return $text;
+}
+
+sub DESTROY {
+	my ($self) = @_;
+	local ($?, $!);
+	close $self->{in};
+	kill 'TERM', $self->{psql};
+	waitpid $self->{psql}, 0;
+	return;
+}
+
+1;
