@@ -91,9 +91,12 @@ Time Clock::youngest_reading(Time raw) const noexcept {
 
 	if (!fits_before && !fits_after)
 		return now_.wall;
-	const Time before = fits_before ? raw + step : oldest_unseen_;
-	const Time after = fits_after ? raw : oldest_unseen_;
-	return std::max(before, after);
+	Time reading = oldest_unseen_;
+	if (fits_before)
+		reading = std::max(reading, raw + step);
+	if (fits_after)
+		reading = std::max(reading, raw);
+	return reading;
 }
 
 } // namespace unblock::core

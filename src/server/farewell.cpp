@@ -56,7 +56,8 @@ char* reason(const Farewell& note) {
 	return psprintf("The transaction waited for its client while it blocked others for %s; it blocked %u "
 	                "%s through %.*s on %s.",
 	                measured.text, note.blocked, sessions(note.blocked), static_cast<int>(mode.size()),
-	                mode.data(), lock_label_by_oid(note.lock));
+	                mode.data(),
+	                lock_label(only_database(MyDatabaseId, NameStr(my_slot()->database)), note.lock));
 }
 
 char* rule_sentence(const Farewell& note) {

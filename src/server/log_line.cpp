@@ -18,13 +18,24 @@ void add_text(StringInfo line, const char* key, const char* value) {
 	escape_json(line, value);
 }
 
-// Names as the session gave them at its start; the enforcer reads no catalog.
-void add_names(StringInfo line, int process_number, const core::Session& session) {
-	NameData role, database;
+// The names as the session gave them at its start; the enforcer reads no catalog.
+struct SessionNames {
+	bool known;
+	NameData role;
+	NameData database;
+};
+
+SessionNames names_of(int process_number, const core::Session& session) {
+	SessionNames names;
 	SessionSlot* slot = slot_of(process_number, session.pid);
-	if (slot != nullptr && copy_names(slot, session.pid, &role, &database)) {
-		add_text(line, "user", NameStr(role));
-		add_text(line, "database", NameStr(database));
+	names.known = slot != nullptr && copy_names(slot, session.pid, &names.role, &names.database);
+	return names;
+}
+
+void add_names(StringInfo line, const SessionNames& names, const core::Session& session) {
+	if (names.known) {
+		add_text(line, "user", NameStr(names.role));
+		add_text(line, "database", NameStr(names.database));
 	} else
 		appendStringInfo(line, " user=%u database=%u", session.role, session.database);
 }
@@ -42,7 +53,8 @@ void log_action(const Collected& collected, const core::Decision& decision, cons
 	                 decision.dry_run ? "would_" : "", static_cast<int>(action.size()), action.data(),
 	                 static_cast<int>(setting.size()), setting.data(), setting_text(decision.limit).text,
 	                 duration_text(decision.measured).text, session.pid);
-	add_names(&line, process_number, session);
+	const SessionNames names = names_of(process_number, session);
+	add_names(&line, names, session);
 	Status status;
 	const StatusTexts texts = make_status_texts();
 	const bool has_texts = read_status(compat::proc_at(process_number), session.pid, &status, &texts) &&
@@ -54,7 +66,9 @@ void log_action(const Collected& collected, const core::Decision& decision, cons
 		add_text(&line, "xact_start", timestamptz_to_str(session.xact_start));
 	appendStringInfo(&line, " blocked=%u", decision.blocked);
 	if (farewell.has_lock) {
-		add_text(&line, "lock", lock_label_by_oid(farewell.lock));
+		add_text(&line, "lock",
+		         lock_label(only_database(session.database, names.known ? NameStr(names.database) : nullptr),
+		                    farewell.lock));
 		const auto mode = core::name(farewell.held);
 		appendStringInfo(&line, " mode=%.*s", static_cast<int>(mode.size()), mode.data());
 	}

@@ -112,7 +112,16 @@ void close_names(const Names& names) {
 		unlock_all(kSharedCatalogs);
 }
 
+Names only_database(Oid database, const char* name) {
+	Names names;
+	names.known_database = database;
+	names.known_name = name;
+	return names;
+}
+
 char* database_name(const Names& names, Oid database) {
+	if (names.known_name != nullptr && names.known_database == database)
+		return pstrdup(names.known_name);
 	return names.shared && OidIsValid(database) ? get_database_name(database) : nullptr;
 }
 
@@ -157,10 +166,6 @@ char* lock_label(const Names& names, const LOCKTAG& tag) {
 		return psprintf("%s %u %u %u %u", lock_type_name(tag), tag.locktag_field1, tag.locktag_field2,
 		                tag.locktag_field3, tag.locktag_field4);
 	}
-}
-
-char* lock_label_by_oid(const LOCKTAG& tag) {
-	return lock_label(Names{}, tag);
 }
 
 const char* lock_type_name(const LOCKTAG& tag) {

@@ -12,6 +12,9 @@ namespace unblock::server {
 struct Names {
 	bool shared = false;    // databases and roles
 	bool relations = false; // relations of the current database
+	// Where no catalog can be read, the one database whose name is known anyway.
+	Oid known_database = InvalidOid;
+	const char* known_name = nullptr;
 };
 
 Names open_names();
@@ -27,8 +30,8 @@ char* relation_name(const Names& names, Oid database, Oid relation);
 // 742", "advisory 42". Palloc'd, never nullptr.
 char* lock_label(const Names& names, const LOCKTAG& tag);
 
-// The same with OIDs only, for places where no catalog can be read.
-char* lock_label_by_oid(const LOCKTAG& tag);
+// For places where no catalog can be read: the name of one database, OIDs for all else.
+Names only_database(Oid database, const char* name);
 
 // pg_locks.locktype of a lock.
 const char* lock_type_name(const LOCKTAG& tag);

@@ -47,6 +47,7 @@ is(($_->end_statement)[1], '', 'its waiters go on') for @migrations, $reader;
 my $late = $server->idle_session('LOCK TABLE features');
 $late->begin_statement("SELECT pg_sleep(2 * $LIMIT)");
 my $waiter = $server->waiting_session('SELECT * FROM features');
+$late->end_statement;
 $late->stay_idle('SELECT 1');
 is_ended($late, $late->{since}, 'a session that was busy first');
 is(($waiter->end_statement)[1], '', 'its waiter goes on');

@@ -12,10 +12,10 @@ my $server = PgUnblock->preloaded('preloaded');
 
 $server->wait_until("EXISTS (SELECT FROM pg_stat_activity WHERE backend_type = '$PgUnblock::ENFORCER')");
 is( $server->ask(
-		"SELECT count(*), bool_and(datid IS NULL), bool_and(usesysid IS NULL), bool_and(backend_xmin IS NULL)
+		"SELECT count(*), bool_and(datid IS NULL), bool_and(backend_xmin IS NULL)
 		   FROM pg_stat_activity WHERE backend_type = '$PgUnblock::ENFORCER'"),
-	'1|t|t|t',
-	'one enforcer, of no database and no role, holding no snapshot');
+	'1|t|t',
+	'one enforcer, of no database, holding no snapshot');
 is($server->ask("SELECT count(*) FROM pg_locks WHERE pid = " . $server->enforcer_pid),
 	0, 'it holds and awaits no heavyweight lock');
 
@@ -47,7 +47,7 @@ my $holder = $plain->idle_session('LOCK TABLE t');
 my $waiter = $plain->waiting_session('SELECT * FROM t');
 is($plain->ask("SELECT blocker_pid FROM unblock.lock_waits WHERE pid = $waiter->{pid}"),
 	$holder->{pid}, 'reports work without preloading');
-is($plain->ask("SELECT count(*) FROM unblock.tree()"), 2, 'so does the tree');
+like($plain->ask('SELECT * FROM unblock.tree()'), qr/$holder->{pid}.*$waiter->{pid}/s, 'so does the tree');
 
 my ($output, $errors) = $plain->session->try('SELECT * FROM unblock.stats');
 like($errors, qr/ERROR:  55000: pg_unblock is not preloaded/, 'statistics do not');

@@ -229,7 +229,7 @@ sub new {
 	local $ENV{PGOPTIONS} = $params{options} // '';
 	my $err = gensym;
 	my $psql = open3(my $in, my $out, $err, $server->installed_command('psql'),
-		'-XAtq', '-v', 'VERBOSITY=verbose', '-v', 'SHOW_CONTEXT=never', '-d', $conninfo, '-f', '-');
+		'-XAtq', '-v', 'VERBOSITY=verbose', '-v', 'SHOW_CONTEXT=never', '-d', $conninfo);
 	binmode $_, ':utf8' for $in;
 	my $self = bless {
 		psql   => $psql,
@@ -272,7 +272,7 @@ sub stay_idle {
 sub begin_statement {
 	my ($self, $sql) = @_;
 	my $mark = 'end of statement ' . ++$self->{mark};
-	$self->_send("$sql\n;\n\\echo $mark\n\\warn $mark\n");
+	$self->_send("$sql;\n\\echo $mark\n\\warn $mark\n");
 	return;
 }
 
