@@ -48,7 +48,7 @@ for my $sql (@refused, @of_no_use) {
 	my $client = $server->session(user => 'client', dbname => 'owned');
 	my $errors = ($client->try($sql))[1];
 	if (grep { $_ eq $sql } @refused) {
-		like($errors, qr/^ERROR:  42501:/, "refused: $sql");
+		like($errors, qr/^ERROR:  42501:/m, "refused: $sql");
 	} else {
 		is($errors, '', "of no use: $sql");
 	}
