@@ -91,6 +91,7 @@ private:
 			const auto count_once = [&, group = node](const auto& blocker) {
 				if (std::exchange(counted_for[blocker.node], group) != group)
 					++nodes_[blocker.node].direct_waiters;
+				return true;
 			};
 			for_each_blocker(groups_, waiter, count_once, count_once);
 		}

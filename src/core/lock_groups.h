@@ -101,16 +101,17 @@ private:
 };
 
 // Calls hard(GroupHolder), then queued(GroupWaiter), once for each distinct node that a wait waits for:
-// hard for those that hold, queued for the others. O(holders + queue) of the lock.
+// hard for those that hold, queued for the others, until one of them returns false. O(holders + queue) of the
+// lock.
 template <typename Hard, typename Queued>
 void for_each_blocker(const LockGroups& groups, Index waiter, Hard hard, Queued queued) {
 	const GroupWaiter& self = groups.waiter(waiter);
 	for (const GroupHolder& holder : groups.holders_of(groups.snapshot().waiters[waiter].lock))
-		if (holder.node != self.node && (holder.blocks & bit(self.mode)))
-			hard(holder);
+		if (holder.node != self.node && (holder.blocks & bit(self.mode)) && !hard(holder))
+			return;
 	for (const GroupWaiter& ahead : groups.ahead_of(waiter))
-		if (ahead.node != self.node && (ahead.blocks & bit(self.mode)))
-			queued(ahead);
+		if (ahead.node != self.node && (ahead.blocks & bit(self.mode)) && !queued(ahead))
+			return;
 }
 
 // Order among nodes that are otherwise equal: the oldest transaction, then the lower pid.

@@ -240,18 +240,22 @@ std::span<const Index> WaitGraph::roots_of(Index session) const noexcept {
 	return impl_->root_sets->of(component);
 }
 
-std::vector<Blocker> WaitGraph::blockers_of(Index waiter) const {
+std::vector<Blocker> WaitGraph::blockers_of(Index waiter, std::size_t most) const {
 	std::vector<Blocker> found;
-	found.reserve(impl_->waiters[waiter].blockers);
+	if (most == 0)
+		return found;
+	found.reserve(std::min<std::size_t>(impl_->waiters[waiter].blockers, most));
 	const ModeMask conflicts = conflicts_of(snapshot().waiters[waiter].mode);
 	for_each_blocker(
 	    impl_->groups, waiter,
 	    [&](const GroupHolder& holder) {
 		    const unsigned conflicting = holder.modes & conflicts;
 		    found.push_back({holder.node, Blocks::hard, strongest(static_cast<ModeMask>(conflicting))});
+		    return found.size() < most;
 	    },
 	    [&](const GroupWaiter& ahead) {
 		    found.push_back({ahead.node, Blocks::queued, ahead.mode});
+		    return found.size() < most;
 	    });
 	return found;
 }

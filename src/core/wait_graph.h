@@ -30,6 +30,8 @@ struct Blocker {
 	Index node = kNone;
 	Blocks kind = Blocks::hard;
 	LockMode mode = LockMode::none; // held (the strongest that conflicts) or, queued, wanted
+
+	bool operator==(const Blocker&) const = default;
 };
 
 // What is known of one node. Counts are of distinct nodes and exact.
@@ -92,9 +94,9 @@ public:
 	// The roots that a node waits for in the end, ascending by index; for a root itself, nothing.
 	std::span<const Index> roots_of(Index session) const noexcept;
 
-	// All direct blockers of one wait, hard ones first (a session that holds and is queued counts as
-	// hard), each node once. O(holders + queue) of its lock. Throws std::bad_alloc.
-	std::vector<Blocker> blockers_of(Index waiter) const;
+	// The direct blockers of one wait, at most `most` of them, hard ones first (a session that holds and is
+	// queued counts as hard), each node once. O(holders + queue) of its lock. Throws std::bad_alloc.
+	std::vector<Blocker> blockers_of(Index waiter, std::size_t most = SIZE_MAX) const;
 
 	// The primary blocker of a wait, which draws the tree, is a hard blocker if there is one, else
 	// the first conflicting one in the queue. Among several hard ones it is the one that frees most,

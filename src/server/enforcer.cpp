@@ -73,12 +73,28 @@ void follow_clocks(Memory& memory, core::ClockReading reading) {
 	SharedState* shared = shared_state();
 	pg_atomic_write_u64(&shared->clock_wall, static_cast<uint64>(reading.wall));
 	pg_atomic_write_u64(&shared->clock_monotonic, static_cast<uint64>(reading.monotonic));
+	pg_atomic_write_u64(&shared->clock_steady_since, static_cast<uint64>(memory.clock.steady_since()));
 	if (step == 0)
 		return;
 	count(kClockSteps);
 	ereport(LOG, (errmsg("pg_unblock: the clock was set %s by %s", step > 0 ? "forward" : "back",
 	                     duration_text(step > 0 ? step : -step).text),
 	              errdetail("The step does not count towards any limit.")));
+}
+
+core::ClockReading moment_of(const Collected& collected) {
+	return {collected.snapshot.now, collected.monotonic};
+}
+
+// A snapshot during which nobody set the clock: see ClockReading.
+Collected* collect_on_steady_clock() {
+	for (;;) {
+		Collected* collected = collect(Purpose::enforcing);
+		const core::ClockReading after = {GetCurrentTimestamp(), monotonic_now()};
+		if (std::abs(core::drift(moment_of(*collected), after)) <= core::Clock::kTolerance)
+			return collected;
+		CHECK_FOR_INTERRUPTS();
+	}
 }
 
 // What the ended client will be told.
@@ -167,8 +183,8 @@ void tell_fuse(const core::Turn& turn) {
 // Looks once, acts, and returns for how many ms nothing can happen; -1: for ever.
 long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 	const core::Micros start = monotonic_now();
-	Collected* collected = collect(Purpose::enforcing);
-	const core::ClockReading moment = {collected->snapshot.now, collected->monotonic};
+	Collected* collected = collect_on_steady_clock();
+	const core::ClockReading moment = moment_of(*collected);
 	follow_clocks(memory, moment);
 	auto* graph = Owned<core::WaitGraph>::in(CurrentMemoryContext);
 	const core::Turn* turn = nullptr;
@@ -234,7 +250,8 @@ void take_place(Memory& memory) {
 	const uint64 wall = pg_atomic_read_u64(&shared->clock_wall);
 	if (wall != 0)
 		memory.clock.resume({static_cast<core::Time>(wall),
-		                     static_cast<core::Micros>(pg_atomic_read_u64(&shared->clock_monotonic))});
+		                     static_cast<core::Micros>(pg_atomic_read_u64(&shared->clock_monotonic))},
+		                    static_cast<core::Time>(pg_atomic_read_u64(&shared->clock_steady_since)));
 	on_shmem_exit(leave_place, 0);
 	pg_atomic_write_u32(&shared->enforcer, static_cast<uint32>(compat::my_number()) + 1);
 }

@@ -46,6 +46,7 @@ void initialize(SharedState& shared) {
 	pg_atomic_init_u32(&shared.fuse_is_blown, 0);
 	pg_atomic_init_u64(&shared.clock_wall, 0);
 	pg_atomic_init_u64(&shared.clock_monotonic, 0);
+	pg_atomic_init_u64(&shared.clock_steady_since, 0);
 	initialize(shared.statistics);
 	shared.slot_count = compat::backend_count();
 	for (int i = 0; i < shared.slot_count; ++i)

@@ -48,10 +48,10 @@ struct SharedState {
 	pg_atomic_uint32 file_values_known;
 	pg_atomic_uint32 any_limit; // of the file, or published by any session
 	pg_atomic_uint32 fuse_is_blown;
-	// Both clocks at the enforcer's last look, so that a step while there is no enforcer is noticed by the
-	// next one.
+	// What the enforcer's clock was when it last looked, so that its next life goes on from there.
 	pg_atomic_uint64 clock_wall;
 	pg_atomic_uint64 clock_monotonic;
+	pg_atomic_uint64 clock_steady_since;
 
 	Statistics statistics;
 

@@ -37,7 +37,7 @@ private:
 		if (waiter == core::kNone)
 			return pids;
 		// One more than is shown: the primary one is among them or behind them.
-		for (const core::Blocker& blocker : graph.blockers_of(waiter))
+		for (const core::Blocker& blocker : graph.blockers_of(waiter, kMostOtherBlockers + 1))
 			if (blocker.node != graph.waiter(waiter).primary.node && pids.size() < kMostOtherBlockers)
 				pids.push_back(graph.snapshot().sessions[blocker.node].pid);
 		return pids;

@@ -25,6 +25,7 @@ pass('an enforcer runs on the standby');
 
 # --- a reader behind a lock of the primary
 my $migration = $primary->idle_session('LOCK TABLE t');
+$primary->ask('CREATE TABLE other ()'); # its commit sends the lock, too, on its way
 $standby->wait_until("EXISTS (SELECT FROM pg_locks WHERE pid = $startup AND mode = 'AccessExclusiveLock')");
 my $reader = $standby->waiting_session('SELECT * FROM t');
 is( $standby->ask(

@@ -11,12 +11,24 @@ namespace {
 // One session that waits, or not, and looks at it.
 class Statement {
 public:
-	Session session{.pid = 7, .backend_start = 1, .query_start = 100};
+	static constexpr Time kNotWaiting = -1;
+
+	Session session;
+
+	Statement() {
+		session.pid = 7;
+		session.backend_start = 1;
+		session.query_start = 100;
+	}
 
 	Micros look(Time now, Time wait_start) {
-		const Waiter waiter{.session = 0, .lock = 0, .mode = LockMode::share, .wait_start = wait_start};
-		Snapshot snapshot{.now = now, .sessions = {&session, 1}};
-		if (wait_start != 0)
+		Waiter waiter;
+		waiter.session = 0;
+		waiter.wait_start = wait_start;
+		Snapshot snapshot;
+		snapshot.now = now;
+		snapshot.sessions = {&session, 1};
+		if (wait_start != kNotWaiting)
 			snapshot.waiters = {&waiter, 1};
 		waits_.look(snapshot, now);
 		return waits_.before(session);
@@ -47,7 +59,7 @@ TEST(StatementWaits, EarlierWaitsAddUpAsFarAsTheyWereSeen) {
 TEST(StatementWaits, WaitsThatEndedBetweenTwoLooksStayCounted) {
 	Statement s;
 	s.look(at(5), at(1));
-	EXPECT_EQ(s.look(at(7), 0), 4 * kSecond);
+	EXPECT_EQ(s.look(at(7), Statement::kNotWaiting), 4 * kSecond);
 	EXPECT_EQ(s.look(at(9), at(8)), 4 * kSecond);
 }
 
@@ -70,10 +82,8 @@ TEST(StatementWaits, NextSessionWithTheSamePidBeginsAtZero) {
 TEST(StatementWaits, WaitWithoutStartCountsAsJustBegun) {
 	Statement s;
 	s.look(at(5), at(1));
-	Waiter waiter{.session = 0, .lock = 0, .mode = LockMode::share, .wait_start = 0};
-	StatementWaits waits;
-	waits.look(Snapshot{.now = at(5), .sessions = {&s.session, 1}, .waiters = {&waiter, 1}}, at(5));
-	EXPECT_EQ(waits.before(s.session), 0);
+	EXPECT_EQ(s.look(at(10), 0), 4 * kSecond);
+	EXPECT_EQ(s.look(at(11), at(10)), 4 * kSecond);
 }
 
 } // namespace

@@ -104,6 +104,9 @@ void compare_waits(const WaitGraph& graph, const NaiveGraph& naive) {
 		SCOPED_TRACE("waiter " + std::to_string(i));
 		const std::vector<Blocker>& expected = naive.blockers[i];
 		const std::vector<Blocker> found = graph.blockers_of(i);
+		const std::vector<Blocker> first_two = graph.blockers_of(i, 2);
+		ASSERT_EQ(first_two.size(), std::min<std::size_t>(found.size(), 2));
+		EXPECT_TRUE(std::equal(first_two.begin(), first_two.end(), found.begin()));
 		std::map<Index, Blocker> by_node;
 		for (const Blocker& blocker : found)
 			by_node[blocker.node] = blocker;

@@ -8,10 +8,6 @@
 
 namespace unblock::core {
 
-bool operator==(const Blocker& a, const Blocker& b) {
-	return a.node == b.node && a.kind == b.kind && a.mode == b.mode;
-}
-
 void PrintTo(const Blocker& blocker, std::ostream* out) {
 	*out << (blocker.kind == Blocks::hard ? "hard " : "queued ") << blocker.node << " " << name(blocker.mode);
 }
