@@ -195,9 +195,10 @@ void apply_status(core::Session& session, SessionDetails& details, const Status&
 	session.role = status.role;
 }
 
-bool in_transaction(const Status& status) {
-	return status.xact_start != 0 || status.state == STATE_IDLEINTRANSACTION ||
-	       status.state == STATE_IDLEINTRANSACTION_ABORTED;
+// Sessions that are in a transaction, or that may be: with track_activities off nobody knows.
+bool may_be_in_transaction(const Status& status) {
+	return status.state == STATE_DISABLED || status.xact_start != 0 ||
+	       status.state == STATE_IDLEINTRANSACTION || status.state == STATE_IDLEINTRANSACTION_ABORTED;
 }
 
 // Processes of the lock table get their details; client sessions in a transaction join them.
@@ -219,7 +220,7 @@ void read_details(Arrays& a, const StatusTexts* texts,
 		PGPROC* proc = compat::proc_at(number);
 		const int pid = proc->pid;
 		if (pid == 0 || !read_status(proc, pid, &status, nullptr) || status.type != B_BACKEND ||
-		    !in_transaction(status))
+		    !may_be_in_transaction(status))
 			continue;
 		if (texts != nullptr && !read_status(proc, pid, &status, texts))
 			continue;

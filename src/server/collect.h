@@ -37,7 +37,7 @@ enum class Purpose {
 };
 
 // The snapshot holds all processes that wait for a lock or hold an awaited one, and all client sessions
-// in a transaction.
+// in a transaction or with track_activities off.
 Collected* collect(Purpose purpose);
 
 // The clock that never steps, in µs.

@@ -139,9 +139,10 @@ void carry_out(Memory& memory, const Collected& collected, const core::Decision&
 	const core::Session& session = collected.sessions[decision.session];
 	const bool terminate = decision.action == core::Action::terminate;
 	const Farewell farewell = farewell_of(collected, decision);
+	const char* line = action_line(collected, decision, farewell);
 	if (decision.dry_run) {
 		count(terminate ? kWouldTerminate : kWouldCancel);
-		log_action(collected, decision, farewell);
+		log_action(line);
 		return;
 	}
 	const Sent sent = end_session(collected, decision, farewell);
@@ -153,7 +154,7 @@ void carry_out(Memory& memory, const Collected& collected, const core::Decision&
 	count(terminate ? kTerminated : kCancelled);
 	if (terminate)
 		watch(session.pid, session.backend_start);
-	log_action(collected, decision, farewell);
+	log_action(line);
 }
 
 // Lets reports know what is remembered from look to look.

@@ -42,7 +42,8 @@ void add_names(StringInfo line, const SessionNames& names, const core::Session& 
 
 } // namespace
 
-void log_action(const Collected& collected, const core::Decision& decision, const Farewell& farewell) {
+const char* action_line(const Collected& collected, const core::Decision& decision,
+                        const Farewell& farewell) {
 	const core::Session& session = collected.sessions[decision.session];
 	const int process_number = collected.details[decision.session].process_number;
 	const auto action = core::name(decision.action);
@@ -73,7 +74,11 @@ void log_action(const Collected& collected, const core::Decision& decision, cons
 		appendStringInfo(&line, " mode=%.*s", static_cast<int>(mode.size()), mode.data());
 	}
 	add_text(&line, "query", has_texts ? pgstat_clip_activity(texts.query) : "");
-	ereport(LOG, (errmsg_internal("%s", line.data), errhidestmt(true)));
+	return line.data;
+}
+
+void log_action(const char* line) {
+	ereport(LOG, (errmsg_internal("%s", line), errhidestmt(true)));
 }
 
 void log_manual_action(core::Action action, const char* function, int pid, const char* victim_role) {

@@ -6,9 +6,10 @@
 
 namespace unblock::server {
 
-// What the enforcer did or, in dry run, would have done. Reads the session's last statement.
-// `farewell` says why.
-void log_action(const Collected& collected, const core::Decision& decision, const Farewell& farewell);
+// What the enforcer is about to do or, in dry run, would do; `farewell` says why. Reads the session's names
+// and last statement, and so comes before the signal: a session can be gone at once. Palloc'd.
+const char* action_line(const Collected& collected, const core::Decision& decision, const Farewell& farewell);
+void log_action(const char* line);
 
 // What a role did with one of the SQL functions.
 void log_manual_action(core::Action action, const char* function, int pid, const char* victim_role);

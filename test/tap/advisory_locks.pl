@@ -33,6 +33,7 @@ sub wait_for_a_later_end {
 wait_for_a_later_end();
 ok($server->is_present($leader), 'session lock of an idle session: not counted');
 ok($server->is_present($holder), 'transaction lock: not counted');
+is($server->stat('changed_in_time'), 0, 'nor was it tried');
 is($server->ask("SELECT count(*) FROM unblock.root_blockers WHERE pid IN ($leader->{pid}, $holder->{pid})"),
 	2, 'but both are reported');
 

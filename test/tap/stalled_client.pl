@@ -53,13 +53,6 @@ sub send_message {
 	return;
 }
 
-sub wait_for_event {
-	my ($client, $event) = @_;
-	$server->wait_until(
-		"(SELECT state = 'active' AND wait_event = '$event' FROM pg_stat_activity WHERE pid = $client->{pid})");
-	return;
-}
-
 # --- four of them, the slow ones first
 
 my ($slow_reader, $slow_sender, $stalled_reader, $stalled_sender) = map { connect_raw() } 1 .. 4;
@@ -76,9 +69,6 @@ sub go_on {
 go_on();
 send_message($stalled_reader, 'Q', "$HUGE\0");
 send_message($stalled_sender, 'Q', "COPY t FROM STDIN\0");
-wait_for_event($stalled_reader, 'ClientWrite');
-go_on();
-wait_for_event($stalled_sender, 'ClientRead');
 go_on() while $server->is_present($stalled_reader) || $server->is_present($stalled_sender);
 
 for ([ $stalled_reader, 'a client that does not read' ], [ $stalled_sender, 'a client that does not send' ]) {
@@ -99,7 +89,7 @@ ok($server->is_present($_), 'it is still there') for $slow_reader, $slow_sender;
 # --- psql itself, stopped
 my $psql = $server->session;
 $psql->begin_statement($HUGE);
-$psql->{since} = time;
+$server->wait_until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $psql->{pid} AND query NOT LIKE 'COPY%')");
 kill 'STOP', $psql->{psql};
 is($server->wait_for_action($psql, $position)->{rule}, 'idle_in_transaction_limit', 'a stopped psql');
 $server->wait_until_gone($psql);

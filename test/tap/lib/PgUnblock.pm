@@ -342,7 +342,7 @@ sub DESTROY {
 	my ($self) = @_;
 	local ($?, $!);
 	close $self->{in};
-	kill 'TERM', $self->{psql};
+	kill 'KILL', $self->{psql}; # a test may have stopped it
 	waitpid $self->{psql}, 0;
 	return;
 }

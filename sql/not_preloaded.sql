@@ -1,0 +1,24 @@
+--
+-- Without shared_preload_libraries: all but the enforcer's own figures is there.
+--
+SELECT current_setting('shared_preload_libraries') ~ 'pg_unblock' AS preloaded \gset
+\if :preloaded
+\quit
+\endif
+CREATE EXTENSION pg_unblock;
+
+SELECT * FROM unblock.stats;
+SELECT count(*) FROM unblock.stats();
+\echo :LAST_ERROR_SQLSTATE
+
+SELECT severity, finding, remedy FROM unblock.check() WHERE finding ~ 'preloaded';
+SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'pg_unblock';
+SELECT count(*) FROM unblock.lock_waits WHERE datname = current_database();
+SELECT count(*) FROM unblock.idle_transactions WHERE datname = current_database();
+SELECT outcome FROM unblock.terminate(2147483647);
+
+-- Settings can be set, and promise nothing.
+SET pg_unblock.idle_blocker_limit = '1min';
+SELECT count(*) FROM unblock.check() WHERE severity = 'notice' AND finding ~ 'preloaded';
+
+DROP EXTENSION pg_unblock;

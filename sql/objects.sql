@@ -1,0 +1,69 @@
+--
+-- What CREATE EXTENSION makes: a change here is a change of the interface.
+--
+CREATE EXTENSION pg_unblock;
+SELECT unblock.version() = extversion AS library_fits FROM pg_extension WHERE extname = 'pg_unblock';
+
+SELECT p.oid::regprocedure AS function, pg_get_function_result(p.oid) AS result, provolatile AS volatile,
+	proparallel AS parallel, proisstrict AS strict, prosecdef AS definer, lanname AS language
+FROM pg_proc p JOIN pg_language l ON l.oid = prolang
+WHERE pronamespace = 'unblock'::regnamespace ORDER BY p.oid::regprocedure::text COLLATE "C";
+
+-- Arguments of the actions, with names and defaults.
+SELECT pg_get_function_arguments(oid) FROM pg_proc
+WHERE oid IN ('unblock.terminate'::regproc, 'unblock.cancel'::regproc, 'unblock.terminate_idle'::regproc) ORDER BY 1;
+
+-- Columns of the reports.
+SELECT attrelid::regclass AS view, attname AS column, format_type(atttypid, atttypmod) AS type
+FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
+WHERE relnamespace = 'unblock'::regnamespace AND attnum > 0 ORDER BY relname, attnum;
+SELECT p AS function, ordinality AS number, name, type::regtype
+FROM unnest(ARRAY['unblock.check', 'unblock.terminate', 'unblock.cancel', 'unblock.terminate_idle']::regproc[]) p
+	JOIN pg_proc ON oid = p, unnest(proargnames, proallargtypes, proargmodes) WITH ORDINALITY AS a (name, type, mode)
+WHERE mode = 'o' ORDER BY p::text COLLATE "C", ordinality;
+
+-- Each view has the columns of the function of its name.
+SELECT relname, array_agg(attname::text ORDER BY attnum) = proargnames
+	AND array_agg(atttypid ORDER BY attnum) = proallargtypes AS same_columns
+FROM pg_class c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0
+	JOIN pg_proc ON proname = relname AND pronamespace = relnamespace
+WHERE relnamespace = 'unblock'::regnamespace GROUP BY relname, proargnames, proallargtypes ORDER BY 1;
+
+-- Every object has a comment, and everybody may use it.
+SELECT pg_describe_object(classid, objid, 0) AS without_comment
+FROM pg_depend
+WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_unblock') AND deptype = 'e'
+	AND obj_description(objid, classid::regclass::name) IS NULL;
+CREATE ROLE regress_unblock_user;
+SELECT count(*) AS objects, count(*) FILTER (WHERE CASE classid
+		WHEN 'pg_namespace'::regclass THEN has_schema_privilege('regress_unblock_user', objid, 'USAGE')
+		WHEN 'pg_class'::regclass THEN has_table_privilege('regress_unblock_user', objid, 'SELECT')
+		WHEN 'pg_proc'::regclass THEN has_function_privilege('regress_unblock_user', objid, 'EXECUTE') END) AS usable
+FROM pg_depend
+WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_unblock') AND deptype = 'e';
+SELECT has_schema_privilege('regress_unblock_user', 'unblock', 'CREATE') AS may_create;
+
+-- The reports answer when nothing is wrong, in a read-only transaction too.
+BEGIN READ ONLY;
+SELECT count(*) FROM unblock.lock_waits WHERE datname = current_database();
+SELECT count(*) FROM unblock.blocking_chains WHERE datname = current_database();
+SELECT count(*) FROM unblock.root_blockers WHERE datname = current_database();
+SELECT count(*) FROM unblock.idle_transactions WHERE datname = current_database();
+SELECT count(*) FROM unblock.tree() WHERE tree ~ current_database();
+SELECT count(*) > 0 AS has_findings, bool_and(severity IN ('ok', 'notice', 'warning', 'critical')) AS severities,
+	bool_and(finding <> '' AND finding !~ '\.$') AS phrases, bool_and(detail ~ '\.$' OR severity = 'ok') AS sentences
+FROM unblock.check();
+COMMIT;
+
+-- It goes, comes again, and stays in its schema.
+DROP EXTENSION pg_unblock;
+SELECT count(*) FROM pg_namespace WHERE nspname = 'unblock';
+SET ROLE regress_unblock_user;
+CREATE EXTENSION pg_unblock;
+RESET ROLE;
+CREATE EXTENSION pg_unblock;
+SELECT count(*) FROM unblock.lock_waits WHERE datname = current_database();
+ALTER EXTENSION pg_unblock SET SCHEMA information_schema;
+
+DROP EXTENSION pg_unblock;
+DROP ROLE regress_unblock_user;

@@ -1,0 +1,83 @@
+--
+-- Preloaded: the enforcer, what it counts, and what the reports know of limits.
+--
+CREATE EXTENSION pg_unblock;
+CREATE EXTENSION dblink;
+
+-- The enforcer belongs to no database and no role, and holds nothing.
+SELECT backend_type, datname, usename, backend_xid, backend_xmin FROM pg_stat_activity WHERE backend_type ~ 'pg_unblock';
+SELECT count(*) AS locks FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type ~ 'pg_unblock';
+DO $$
+DECLARE
+	enforcer int := (SELECT pid FROM pg_stat_activity WHERE backend_type ~ 'pg_unblock');
+	statement text;
+BEGIN
+	FOREACH statement IN ARRAY ARRAY['SELECT unblock.terminate(%s)', 'SELECT unblock.cancel(%s)'] LOOP
+		BEGIN
+			EXECUTE format(statement, enforcer);
+		EXCEPTION WHEN invalid_parameter_value THEN
+			RAISE NOTICE '%', replace(SQLERRM, enforcer::text, '###');
+		END;
+	END LOOP;
+END
+$$;
+
+-- Its figures.
+SELECT counter, unit, value >= 0 AND value = round(value) OR unit = 'us' AS plausible FROM unblock.stats;
+SELECT bool_and(value >= 0) AS times FROM unblock.stats WHERE unit = 'us';
+CREATE TEMP TABLE stats_before AS SELECT * FROM unblock.stats;
+CREATE FUNCTION grown(text) RETURNS double precision LANGUAGE sql AS
+	'SELECT s.value - b.value FROM unblock.stats s JOIN stats_before b USING (counter) WHERE counter = $1';
+
+-- Nothing is acted upon until a limit is set.
+SELECT severity, finding, remedy FROM unblock.check() WHERE finding ~ 'limit';
+
+-- What waits for a session that has limits.
+SELECT format('dbname=%s host=%s port=%s user=%s', current_database(),
+	split_part(current_setting('unix_socket_directories'), ',', 1), current_setting('port'), current_user) AS server \gset
+CREATE VIEW next AS
+	SELECT next_limit, next_action, due_in > '0' AS due, due_in <= '1h' AS within_the_hour
+	FROM unblock.idle_transactions WHERE datname = current_database();
+SELECT dblink_connect('victim', :'server');
+SELECT dblink_exec('victim', 'BEGIN');
+SELECT * FROM next;
+SELECT dblink_exec('victim', 'SET pg_unblock.idle_in_transaction_limit = ''1h''');
+SELECT * FROM next;
+SELECT dblink_exec('victim', 'SET LOCAL pg_unblock.mode = dry_run');
+SELECT * FROM next;
+SELECT dblink_exec('victim', 'SET LOCAL pg_unblock.mode = off');
+SELECT * FROM next;
+-- Once a limit is in force somewhere the enforcer wakes within it, and its figures grow.
+SELECT severity, finding, remedy FROM unblock.check() WHERE finding ~ 'limit';
+SELECT dblink_exec('victim', 'COMMIT');
+SELECT dblink_exec('victim', 'RESET ALL');
+
+-- It ends a session at its limit, and only then.
+SELECT dblink_exec('victim', 'SET pg_unblock.idle_in_transaction_limit = ''300ms''');
+SELECT t.pid FROM dblink('victim', 'SELECT pg_backend_pid()') t (pid int) \gset
+SELECT dblink_exec('victim', 'BEGIN');
+DO $$
+BEGIN
+	FOR i IN 1..1000 LOOP
+		EXIT WHEN grown('ends_seen') >= 1;
+		PERFORM pg_sleep(0.02);
+	END LOOP;
+END
+$$;
+SELECT count(*) FROM pg_stat_activity WHERE pid = :pid;
+SELECT grown('terminated') AS terminated, grown('ends_seen') AS ends_seen, grown('looks') > 0 AS looks,
+	grown('manual_terminated') AS manual, grown('would_terminate') AS would, grown('fuse_blown') AS fuse;
+SELECT bool_and(value > 0) AS times FROM unblock.stats WHERE counter IN ('look_time_max', 'snapshot_time_max', 'end_time_last');
+SELECT dblink_disconnect('victim');
+
+-- Ended by hand: another counter.
+SELECT dblink_connect('victim', :'server');
+SELECT t.pid FROM dblink('victim', 'SELECT pg_backend_pid()') t (pid int) \gset
+SELECT outcome FROM unblock.terminate(:pid);
+SELECT grown('manual_terminated') AS manual, grown('terminated') AS terminated;
+SELECT dblink_disconnect('victim');
+
+DROP FUNCTION grown;
+DROP VIEW next;
+DROP EXTENSION dblink;
+DROP EXTENSION pg_unblock;
