@@ -4,8 +4,8 @@
 CREATE EXTENSION pg_unblock;
 CREATE EXTENSION dblink;
 
--- The enforcer belongs to no database and no role, and holds nothing.
-SELECT backend_type, datname, usename, backend_xid, backend_xmin FROM pg_stat_activity WHERE backend_type ~ 'pg_unblock';
+-- The enforcer belongs to no database and holds nothing.
+SELECT backend_type, datname, backend_xid, backend_xmin FROM pg_stat_activity WHERE backend_type ~ 'pg_unblock';
 SELECT count(*) AS locks FROM pg_locks JOIN pg_stat_activity USING (pid) WHERE backend_type ~ 'pg_unblock';
 DO $$
 DECLARE
@@ -29,7 +29,22 @@ CREATE TEMP TABLE stats_before AS SELECT * FROM unblock.stats;
 CREATE FUNCTION grown(text) RETURNS double precision LANGUAGE sql AS
 	'SELECT s.value - b.value FROM unblock.stats s JOIN stats_before b USING (counter) WHERE counter = $1';
 
+-- A reload makes it look at the limits anew.
+CREATE FUNCTION turn() RETURNS void LANGUAGE plpgsql AS
+$$
+DECLARE
+	before double precision := (SELECT value FROM unblock.stats WHERE counter = 'turns');
+BEGIN
+	PERFORM pg_reload_conf();
+	FOR i IN 1..1000 LOOP
+		EXIT WHEN (SELECT value FROM unblock.stats WHERE counter = 'turns') > before;
+		PERFORM pg_sleep(0.01);
+	END LOOP;
+END
+$$;
+
 -- Nothing is acted upon until a limit is set.
+SELECT turn();
 SELECT severity, finding, remedy FROM unblock.check() WHERE finding ~ 'limit';
 
 -- What waits for a session that has limits.
@@ -47,12 +62,14 @@ SELECT dblink_exec('victim', 'SET LOCAL pg_unblock.mode = dry_run');
 SELECT * FROM next;
 SELECT dblink_exec('victim', 'SET LOCAL pg_unblock.mode = off');
 SELECT * FROM next;
--- Once a limit is in force somewhere the enforcer wakes within it, and its figures grow.
+SELECT turn();
 SELECT severity, finding, remedy FROM unblock.check() WHERE finding ~ 'limit';
 SELECT dblink_exec('victim', 'COMMIT');
 SELECT dblink_exec('victim', 'RESET ALL');
 
--- It ends a session at its limit, and only then.
+-- It ends a session at its limit. (The fuse counts what earlier runs of this test did.)
+ALTER SYSTEM SET pg_unblock.max_actions_per_minute = 0;
+SELECT turn();
 SELECT dblink_exec('victim', 'SET pg_unblock.idle_in_transaction_limit = ''300ms''');
 SELECT t.pid FROM dblink('victim', 'SELECT pg_backend_pid()') t (pid int) \gset
 SELECT dblink_exec('victim', 'BEGIN');
@@ -66,9 +83,11 @@ END
 $$;
 SELECT count(*) FROM pg_stat_activity WHERE pid = :pid;
 SELECT grown('terminated') AS terminated, grown('ends_seen') AS ends_seen, grown('looks') > 0 AS looks,
-	grown('manual_terminated') AS manual, grown('would_terminate') AS would, grown('fuse_blown') AS fuse;
+	grown('manual_terminated') AS manual, grown('would_terminate') AS would;
 SELECT bool_and(value > 0) AS times FROM unblock.stats WHERE counter IN ('look_time_max', 'snapshot_time_max', 'end_time_last');
 SELECT dblink_disconnect('victim');
+ALTER SYSTEM RESET pg_unblock.max_actions_per_minute;
+SELECT turn();
 
 -- Ended by hand: another counter.
 SELECT dblink_connect('victim', :'server');
@@ -77,7 +96,7 @@ SELECT outcome FROM unblock.terminate(:pid);
 SELECT grown('manual_terminated') AS manual, grown('terminated') AS terminated;
 SELECT dblink_disconnect('victim');
 
-DROP FUNCTION grown;
+DROP FUNCTION grown, turn;
 DROP VIEW next;
 DROP EXTENSION dblink;
 DROP EXTENSION pg_unblock;

@@ -28,7 +28,7 @@ CREATE FUNCTION close_session() RETURNS text LANGUAGE sql SECURITY DEFINER AS 'S
 -- Columns of idle_transactions that pg_stat_activity has too, and where they differ.
 CREATE FUNCTION compare(OUT rows bigint, OUT columns bigint, OUT different text) LANGUAGE sql AS
 $$
-	SELECT count(DISTINCT i), count(*),
+	SELECT count(DISTINCT pid), count(*),
 		string_agg(format('%s: %s, but %s', key, value, to_jsonb(a)->key), '; ') FILTER (WHERE value <> to_jsonb(a)->key)
 	FROM unblock.idle_transactions i JOIN pg_stat_activity a USING (pid), jsonb_each(to_jsonb(i))
 	WHERE a.application_name = 'regress_unblock' AND to_jsonb(a) ? key

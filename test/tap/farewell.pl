@@ -15,7 +15,6 @@ my $TIME = qr/\d+(?:\.\d+)?m?s/;
 my $server = PgUnblock->preloaded('main', 'log_min_messages = error');
 $server->ask('CREATE TABLE features (id int); CREATE ROLE dba LOGIN SUPERUSER');
 my $oid    = $server->ask("SELECT 'features'::regclass::oid");
-my $db_oid = $server->ask('SELECT oid FROM pg_database WHERE datname = current_database()');
 
 # The lines that the session's own process and the enforcer wrote, without prefix.
 sub logged {
@@ -46,7 +45,7 @@ $server->set_in_file('pg_unblock.idle_blocker_limit' => '300ms');
 $server->wait_until_gone($blocker);
 like($blocker->last_words,
 	qr/^FATAL:  25P03: terminating connection due to administrator command
-DETAIL:  The transaction waited for its client while it blocked others for $TIME; it blocked 2 sessions through AccessShareLock on relation $oid of database $db_oid\. pg_unblock\.idle_blocker_limit is 300ms\.
+DETAIL:  The transaction waited for its client while it blocked others for $TIME; it blocked 2 sessions through AccessShareLock on relation $oid of database postgres\. pg_unblock\.idle_blocker_limit is 300ms\.
 \Q$HINT\E$/m, 'a blocker learns whom it stood in the way of');
 $_->end_statement for @waiters;
 
@@ -68,7 +67,7 @@ is_deeply(
 		application => 'test',
 		state       => 'idle in transaction',
 		blocked     => 2,
-		lock        => "relation $oid of database $db_oid",
+		lock        => "relation $oid of database postgres",
 		mode        => 'AccessShareLock',
 		query       => "SELECT extract(epoch FROM clock_timestamp());"
 	},

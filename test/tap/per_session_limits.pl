@@ -49,7 +49,6 @@ sub limit_counts {
 
 limit_counts('', 'no limit anywhere');
 $server->set_in_file($limit => '1h');
-$server->wait_until("EXISTS (SELECT FROM pg_file_settings WHERE name = '$limit' AND applied)");
 $server->wait_for_turn;
 limit_counts('01:00:00', 'file');
 $server->ask("ALTER DATABASE shop SET $limit = '2h'");

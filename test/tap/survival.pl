@@ -72,7 +72,6 @@ still_enforces('after an immediate shutdown');
 
 # --- a backend dies of SIGKILL: the postmaster resets everything
 $enforcer = $server->enforcer_pid;
-my $victim = $server->idle_session('SELECT 1', user => undef);
 $position = $server->log_position;
 kill 'KILL', $server->session->{pid};
 $server->wait_for_log(qr/database system is ready to accept connections/, $position);

@@ -45,15 +45,18 @@ sub prepared {
 
 # --- settings and facts ------------------------------------------------------------------------------
 
-# Writes settings into the server's file and has it re-read. undef removes one.
+# Writes settings into the server's file and has it re-read. undef removes one. The enforcer's next turn,
+# see wait_for_turn(), goes by them.
 sub set_in_file {
 	my ($self, %values) = @_;
 	for my $name (sort keys %values) {
 		my $value = $values{$name};
-		$self->safe_psql('postgres',
-			defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name");
+		$self->ask(defined $value ? "ALTER SYSTEM SET $name = '$value'" : "ALTER SYSTEM RESET $name");
 	}
-	$self->reload;
+	# The postmaster tells all its children in one go.
+	my $before = $self->ask('SELECT pg_conf_load_time()');
+	$self->ask('SELECT pg_reload_conf()');
+	$self->wait_until("pg_conf_load_time() > '$before'");
 	return;
 }
 
@@ -73,7 +76,7 @@ sub forget_observer {
 
 sub wait_until {
 	my ($self, $sql) = @_;
-	PgUnblock::wait_for("$sql", sub { $self->ask("SELECT ($sql)") eq 't' });
+	PgUnblock::wait_for($sql, sub { $self->ask("SELECT ($sql)") eq 't' });
 	return;
 }
 
@@ -105,7 +108,7 @@ sub wait_for_turn {
 	# The first of the turns may have begun before.
 	for (1 .. 2) {
 		my $turns = $self->stat('turns');
-		$self->reload;
+		$self->ask('SELECT pg_reload_conf()');
 		PgUnblock::wait_for('a turn of the enforcer', sub { $self->stat('turns') > $turns });
 	}
 	return;
@@ -113,7 +116,8 @@ sub wait_for_turn {
 
 # --- sessions ----------------------------------------------------------------------------------------
 
-# A client: see PgUnblock::Session. Parameters: user, dbname, options (PGOPTIONS), replication.
+# A client: see PgUnblock::Session. Parameters: user, dbname, options (PGOPTIONS), replication. If it was
+# refused, {refused} says why.
 sub session {
 	my ($self, %params) = @_;
 	return PgUnblock::Session->new($self, %params);
@@ -183,7 +187,7 @@ sub log_since {
 sub actions {
 	my ($self, $position) = @_;
 	my @actions;
-	my $json = JSON::PP->new->allow_nonref->latin1;
+	my $json = JSON::PP->new->allow_nonref;
 	for my $line (split /\n/, $self->log_since($position)) {
 		next unless $line =~ /^([\d.]+) \[(\d+)\] LOG:  pg_unblock: (action=.*)$/;
 		my %action = (at => $1, by => $2);
@@ -230,7 +234,6 @@ sub new {
 	my $err = gensym;
 	my $psql = open3(my $in, my $out, $err, $server->installed_command('psql'),
 		'-XAtq', '-v', 'VERBOSITY=verbose', '-v', 'SHOW_CONTEXT=never', '-d', $conninfo);
-	binmode $_, ':utf8' for $in;
 	my $self = bless {
 		psql   => $psql,
 		in     => $in,
