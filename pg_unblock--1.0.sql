@@ -6,7 +6,7 @@ COMMENT ON SCHEMA unblock IS 'Who blocks whom, and what to do about it (extensio
 GRANT USAGE ON SCHEMA unblock TO PUBLIC;
 
 CREATE FUNCTION unblock.version() RETURNS text
-    LANGUAGE c IMMUTABLE PARALLEL SAFE
+    LANGUAGE c STABLE PARALLEL SAFE
     AS 'MODULE_PATHNAME', 'pg_unblock_version';
 COMMENT ON FUNCTION unblock.version() IS 'Version of the library';
 
@@ -48,7 +48,7 @@ CREATE FUNCTION unblock.lock_waits(
 COMMENT ON FUNCTION unblock.lock_waits() IS 'Processes that wait for a lock, with the one session to look at for each: its primary blocker';
 CREATE VIEW unblock.lock_waits AS SELECT * FROM unblock.lock_waits();
 COMMENT ON VIEW unblock.lock_waits IS 'Processes that wait for a lock, with the one session to look at for each: its primary blocker';
-COMMENT ON COLUMN unblock.lock_waits.pid IS 'Process id; 0 for a prepared transaction';
+COMMENT ON COLUMN unblock.lock_waits.pid IS 'Process id';
 COMMENT ON COLUMN unblock.lock_waits.leader_pid IS 'For a parallel worker: the process that it works for';
 COMMENT ON COLUMN unblock.lock_waits.lock IS 'What the lock is on';
 COMMENT ON COLUMN unblock.lock_waits.mode_wanted IS 'Mode of the lock that is waited for';
@@ -193,7 +193,7 @@ CREATE FUNCTION unblock.idle_transactions(
 COMMENT ON FUNCTION unblock.idle_transactions() IS 'Sessions that wait for their client inside a transaction, longest first';
 CREATE VIEW unblock.idle_transactions AS SELECT * FROM unblock.idle_transactions();
 COMMENT ON VIEW unblock.idle_transactions IS 'Sessions that wait for their client inside a transaction, longest first';
-COMMENT ON COLUMN unblock.idle_transactions.pid IS 'Process id; 0 for a prepared transaction';
+COMMENT ON COLUMN unblock.idle_transactions.pid IS 'Process id';
 COMMENT ON COLUMN unblock.idle_transactions.idle_time IS 'Time that the session has waited for its client in the transaction';
 COMMENT ON COLUMN unblock.idle_transactions.xmin_age IS 'Transactions since the oldest one that its snapshot can see';
 COMMENT ON COLUMN unblock.idle_transactions.locks_held IS 'Granted locks, as pg_locks counts them';

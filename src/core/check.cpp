@@ -420,8 +420,11 @@ void Check::enforcement() {
 	}
 	if (!facts_.enforcer_running) {
 		Finding& finding = add(Severity::notice, 0, "the enforcer is not running: nothing is enforced");
-		finding.detail = "The server starts it again within seconds; the server's log says why it ended.";
+		finding.detail = "The server starts it again within seconds; its log says why it ended. If it never "
+		                 "started, max_worker_processes may be too small.";
 	}
+	if (!facts_.settings_known)
+		return;
 	if (facts_.mode != Mode::enforce) {
 		const bool off = facts_.mode == Mode::off;
 		Finding& finding =
@@ -468,7 +471,7 @@ void Check::idle_transactions() {
 void Check::not_judged() {
 	Names names;
 	for (const Session& self : snapshot_.sessions)
-		if (self.kind == Kind::client && self.state == State::unknown && !self.masked)
+		if (self.kind == Kind::client && self.state == State::disabled && !self.masked)
 			names.add(name_of(self));
 	if (names.count() == 0)
 		return;

@@ -27,8 +27,9 @@ struct Finding {
 struct ServerFacts {
 	bool preloaded = false;
 	bool enforcer_running = false;
-	Mode mode = Mode::enforce; // of the configuration file
-	bool any_limit = false;    // of the file, or of any session
+	bool settings_known = false; // an enforcer has read the configuration file: the next two are true
+	Mode mode = Mode::enforce;   // of the configuration file
+	bool any_limit = false;      // of the file, or of any session
 	bool fuse_blown = false;
 	Micros idle_worth_telling = 60 * kSecond; // idle transactions that block nobody: from this age
 	// Session's remedy by index into Snapshot::sessions; same length. Views into memory of the caller.

@@ -78,7 +78,8 @@ bool is_client(const Session& session, Index index) noexcept {
 // Whether it is known what the session does, and ending it could help: one that waits for a standby has
 // committed already.
 bool can_be_judged(const Session& session) noexcept {
-	return session.state != State::unknown && session.wait != Wait::sync_rep;
+	return session.state != State::unknown && session.state != State::disabled &&
+	       session.wait != Wait::sync_rep;
 }
 
 // `stalled`: for how long an active session is known to have been stalled.

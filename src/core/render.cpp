@@ -300,11 +300,11 @@ std::string Tree::statement(Index row, std::size_t room) const {
 }
 
 std::string call(std::string_view function, const Session& session, std::string_view xact_start_text) {
+	if (xact_start_text.empty())
+		return {};
 	std::string text = "SELECT unblock.";
 	text.append(function).append("(").append(std::to_string(session.pid));
-	if (session.xact_start != 0 && !xact_start_text.empty())
-		text.append(", ").append(quote_literal(xact_start_text));
-	text.append(");");
+	text.append(", ").append(quote_literal(xact_start_text)).append(");");
 	return text;
 }
 
@@ -334,6 +334,7 @@ std::string remedy(const Session& session, std::string_view xact_start_text) {
 		return {};
 	switch (session.state) {
 	case State::unknown:
+	case State::disabled:
 		return {};
 	case State::idle:
 	case State::idle_in_transaction:

@@ -28,11 +28,12 @@ std::vector<std::string> tree(const WaitGraph& graph, std::span<const ChainRow> 
                               const RenderOptions& options);
 
 // What a person should paste to be rid of this session, or empty where there is nothing safe to do:
-// SELECT unblock.terminate(pid, 'xact_start') for a client in a transaction that waits for its client (the
-// pid alone where it is in none), SELECT unblock.cancel(…) for a client that runs a statement, ROLLBACK
-// PREPARED for a prepared transaction. Nothing for other processes, for a session that is masked or in an
-// unknown state, nor for one that has committed and waits for a standby: its work is done already.
-// `xact_start_text` is the session's xact_start as the server prints it in full (ISO, with zone).
+// SELECT unblock.terminate(pid, 'xact_start') for a client in a transaction that waits for its client, SELECT
+// unblock.cancel(…) for a client that runs a statement, ROLLBACK PREPARED for a prepared transaction. Nothing
+// for other processes, for a session that is masked, in an unknown state, or in no transaction that could be
+// named (pasted late, its pid may hit a stranger behind a connection pool), nor for one that has committed
+// and waits for a standby. `xact_start_text` is the session's xact_start as the server prints it in full
+// (ISO, with zone); empty: none.
 std::string remedy(const Session& session, std::string_view xact_start_text);
 
 } // namespace unblock::core

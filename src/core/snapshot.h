@@ -40,7 +40,7 @@ enum class Kind : std::uint8_t {
 	unknown,    // no status entry: still authenticating, or gone in between
 };
 
-// pg_stat_activity.state; `unknown` with track_activities off or without a status entry.
+// pg_stat_activity.state; `disabled` with track_activities off, `unknown` before the first one is told.
 enum class State : std::uint8_t {
 	unknown,
 	idle,
@@ -48,6 +48,7 @@ enum class State : std::uint8_t {
 	idle_in_transaction,
 	idle_in_transaction_aborted,
 	fastpath,
+	disabled,
 };
 
 // What the session's process waits for inside the server, as far as rules care.

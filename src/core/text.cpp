@@ -102,6 +102,7 @@ std::string client_activity(const Session& session, Time now) {
 	case State::active:
 		break;
 	case State::unknown:
+	case State::disabled:
 		return "state not known";
 	}
 	std::string text = "active" + for_time_since(session.query_start, now);

@@ -52,11 +52,10 @@ bool read_status(const PGPROC* proc, int pid, Status* status, const StatusTexts*
 	const PgBackendStatus* entries = compat::status_array();
 	if (entries == nullptr || pid == 0)
 		return false;
-	const int index = compat::status_index(proc);
-	if (index >= 0)
-		return read_entry(&entries[index], pid, status, texts) == Read::done;
-	if (compat::number_of(proc) < compat::backend_count())
-		return false; // a backend that has not told anything yet
+	if (compat::number_of(proc) < compat::backend_count()) {
+		const int index = compat::status_index(proc); // none: it has not told anything yet
+		return index >= 0 && read_entry(&entries[index], pid, status, texts) == Read::done;
+	}
 	for (int i = compat::backend_count(); i < compat::status_count(); ++i)
 		if (entries[i].st_procpid == pid)
 			return read_entry(&entries[i], pid, status, texts) == Read::done;
@@ -75,6 +74,8 @@ core::State state_of(const Status& status) {
 		return core::State::idle_in_transaction_aborted;
 	case STATE_FASTPATH:
 		return core::State::fastpath;
+	case STATE_DISABLED:
+		return core::State::disabled;
 	default:
 		return core::State::unknown;
 	}
@@ -92,10 +93,25 @@ const char* state_name(core::State state) {
 		return "idle in transaction (aborted)";
 	case core::State::fastpath:
 		return "fastpath function call";
+	case core::State::disabled:
+		return "disabled";
 	case core::State::unknown:
 		break;
 	}
 	return nullptr;
+}
+
+core::Wait wait_of(uint32 wait_event) {
+	switch (wait_event) {
+	case WAIT_EVENT_CLIENT_READ:
+		return core::Wait::client_read;
+	case WAIT_EVENT_CLIENT_WRITE:
+		return core::Wait::client_write;
+	case WAIT_EVENT_SYNC_REP:
+		return core::Wait::sync_rep;
+	default:
+		return core::Wait::other;
+	}
 }
 
 } // namespace unblock::server

@@ -39,4 +39,7 @@ bool read_status(const PGPROC* proc, int pid, Status* status, const StatusTexts*
 core::State state_of(const Status& status);
 const char* state_name(core::State state);
 
+// What a process waits for, from its PGPROC's wait_event_info.
+core::Wait wait_of(uint32 wait_event);
+
 } // namespace unblock::server

@@ -166,19 +166,6 @@ core::Kind kind_of(BackendType type, bool has_other_leader) {
 	}
 }
 
-core::Wait wait_of(uint32 wait_event) {
-	switch (wait_event) {
-	case WAIT_EVENT_CLIENT_READ:
-		return core::Wait::client_read;
-	case WAIT_EVENT_CLIENT_WRITE:
-		return core::Wait::client_write;
-	case WAIT_EVENT_SYNC_REP:
-		return core::Wait::sync_rep;
-	default:
-		return core::Wait::other;
-	}
-}
-
 void apply_status(core::Session& session, SessionDetails& details, const Status& status, core::Index self) {
 	details.has_status = true;
 	details.status = status;
@@ -241,7 +228,7 @@ void apply_account(core::Session& session, SessionSlot* slot) {
 		session.blocking_idle_counted = account.blocking_idle.sum;
 		session.blocking_idle_until = account.blocking_idle.until;
 	}
-	if (account.query_start == session.query_start)
+	if (session.query_start != 0 && account.query_start == session.query_start)
 		session.blocked_before = account.blocked_before;
 }
 
@@ -251,7 +238,7 @@ void apply_limits(Arrays& a, const SettingValues& file) {
 		core::Session& session = a.sessions[i];
 		SessionSlot* slot = slot_of(a.details[i].process_number, session.pid);
 		SettingValues values;
-		effective_values(slot, file, values);
+		effective_values(slot, session.pid, file, values);
 		session.limits = limits_from(values, file_mode);
 		if (slot != nullptr)
 			apply_account(session, slot);
@@ -295,9 +282,9 @@ void name_sessions(Arrays& a, const Names& names) {
 		if ((database == nullptr || role == nullptr) && slot != nullptr &&
 		    copy_names(slot, session.pid, &slot_role, &slot_database)) {
 			if (database == nullptr)
-				database = pstrdup(NameStr(slot_database));
+				database = pstrdup(valid_text(NameStr(slot_database)));
 			if (role == nullptr)
-				role = pstrdup(NameStr(slot_role));
+				role = pstrdup(valid_text(NameStr(slot_role)));
 		}
 		session.datname = view(database);
 		session.usename = view(role);
@@ -353,6 +340,7 @@ Collected* collect(Purpose purpose) {
 
 	collected->sessions = a.sessions;
 	collected->waiters = a.waiters;
+	collected->locks = a.locks;
 	collected->details = a.details;
 	collected->tags = a.tags;
 	collected->snapshot.sessions = {a.sessions, a.session_count};

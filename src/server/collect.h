@@ -24,6 +24,7 @@ struct Collected {
 	core::Snapshot snapshot;
 	core::Session* sessions;
 	core::Waiter* waiters;
+	core::Lock* locks;
 	SessionDetails* details;
 	LOCKTAG* tags;          // of the snapshot's locks
 	core::Micros monotonic; // the moment of snapshot.now on the clock that never steps

@@ -65,12 +65,22 @@ void add_state(Rows& rows, const core::Session& session) {
 	rows.text(session.masked ? nullptr : state_name(session.state));
 }
 
+namespace {
+
+// Background workers name their own type.
+const char* backend_type(const core::Session& session, const SessionDetails& details) {
+	const char* own =
+	    details.status.type == B_BG_WORKER ? GetBackgroundWorkerTypeByPid(session.pid) : nullptr;
+	return own != nullptr ? own : GetBackendTypeDesc(details.status.type);
+}
+
+} // namespace
+
 void add_backend_type(Rows& rows, const core::Session& session, const SessionDetails& details) {
 	if (session.masked || !details.has_status)
 		rows.null();
 	else
-		rows.text(session.kind == core::Kind::worker ? "parallel worker"
-		                                             : GetBackendTypeDesc(details.status.type));
+		rows.text(backend_type(session, details));
 }
 
 void add_wait_event_type(Rows& rows, const core::Session& session, const SessionDetails& details) {

@@ -117,11 +117,20 @@ inline LocalTransactionId local_xid(const PGPROC* proc) {
 	return proc->lxid;
 }
 
+// Calls visit(PGPROC*) for each process of a lock group, its leader included. The partition locks are held.
+// (ilist.h's own macros for this do not compile as C++.)
+template <class Visit>
+void each_group_member(PGPROC* leader, Visit visit) {
+	const dlist_node* head = &leader->lockGroupMembers.head;
+	for (dlist_node* node = head->next; node != head; node = node->next)
+		visit(reinterpret_cast<PGPROC*>(reinterpret_cast<char*>(node) - offsetof(PGPROC, lockGroupLink)));
+}
+
 // --- backend status ----------------------------------------------------------------------------------
 
-// Index of a process's entry in the status array, or -1: a backend's is its backend id less one; it
-// has none before that is assigned, and auxiliary processes are filed elsewhere (backend_status.c,
-// pgstat_beinit).
+// Index of a backend's entry in the status array: its backend id less one; -1 before it has one. Auxiliary
+// processes are filed behind all backends, even the startup process of a standby, which has a backend id
+// too (backend_status.c, pgstat_beinit; sinvaladt.c, SharedInvalBackendInit).
 inline int status_index(const PGPROC* proc) {
 	return proc->backendId == InvalidBackendId ? -1 : proc->backendId - 1;
 }

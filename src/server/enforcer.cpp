@@ -27,36 +27,6 @@ struct Memory {
 	core::StatementWaits waits;
 };
 
-// --- what all limits together ask for ----------------------------------------------------------------
-
-// Smaller of two limits in ms, 0 standing for none.
-uint32 smaller_limit(uint32 a, uint32 b) {
-	return a == 0 || (b != 0 && b < a) ? b : a;
-}
-
-uint32 smallest_limit_of(const SettingValues& values) {
-	uint32 smallest = 0;
-	for (int setting = 0; setting < kSessionSettings; ++setting)
-		if (is_limit(setting))
-			smallest = smaller_limit(smallest, static_cast<uint32>(values[setting]));
-	return smallest;
-}
-
-// The smallest limit in force anywhere, in ms; 0: none.
-uint32 smallest_limit(const SettingValues& file) {
-	const SharedState* shared = shared_state();
-	uint32 smallest = smallest_limit_of(file);
-	for (int i = 0; i < shared->slot_count; ++i) {
-		SessionSlot* slot = &shared_state()->slots[i];
-		if (pg_atomic_read_u32(&slot->pid) == 0 || pg_atomic_read_u32(&slot->published) == 0)
-			continue;
-		SettingValues values;
-		effective_values(slot, file, values);
-		smallest = smaller_limit(smallest, smallest_limit_of(values));
-	}
-	return smallest;
-}
-
 void publish_file_values(const SettingValues& file) {
 	SharedState* shared = shared_state();
 	for (int setting = 0; setting < kSessionSettings; ++setting)
@@ -77,8 +47,9 @@ void follow_clocks(Memory& memory, core::ClockReading reading) {
 	if (step == 0)
 		return;
 	count(kClockSteps);
-	ereport(LOG, (errmsg("pg_unblock: the clock was set %s by %s", step > 0 ? "forward" : "back",
-	                     duration_text(step > 0 ? step : -step).text),
+	const DurationText length = duration_text(std::abs(step));
+	ereport(LOG, (step > 0 ? errmsg("pg_unblock: the clock was set forward by %s", length.text)
+	                       : errmsg("pg_unblock: the clock was set back by %s", length.text),
 	              errdetail("The step does not count towards any limit.")));
 }
 
@@ -99,6 +70,7 @@ Collected* collect_on_steady_clock() {
 
 // What the ended client will be told.
 Farewell farewell_of(const Collected& collected, const core::Decision& decision) {
+	const core::Session& session = collected.sessions[decision.session];
 	Farewell farewell = {};
 	farewell.asked = Farewell::Asked::by_limit;
 	farewell.action = decision.action;
@@ -106,6 +78,7 @@ Farewell farewell_of(const Collected& collected, const core::Decision& decision)
 	farewell.limit = decision.limit;
 	farewell.measured = decision.measured;
 	farewell.blocked = decision.blocked;
+	farewell.in_transaction = session.state != core::State::idle;
 	if (decision.waiter == core::kNone)
 		return farewell;
 	const core::Snapshot& snapshot = collected.snapshot;
@@ -114,7 +87,7 @@ Farewell farewell_of(const Collected& collected, const core::Decision& decision)
 	farewell.lock = collected.tags[waiter.lock];
 	core::ModeMask held = 0;
 	for (const core::Holder& holder : snapshot.holders_of(snapshot.locks[waiter.lock]))
-		if (snapshot.sessions[holder.session].leader == snapshot.sessions[decision.session].leader)
+		if (snapshot.sessions[holder.session].leader == session.leader)
 			held |= holder.modes & core::conflicts_of(waiter.mode);
 	farewell.held = core::strongest(held);
 	return farewell;
@@ -146,7 +119,11 @@ void carry_out(Memory& memory, const Collected& collected, const core::Decision&
 		return;
 	}
 	const Sent sent = end_session(collected, decision, farewell);
+	const int kill_error = errno;
 	memory.policy.carried_out(session, sent == Sent::sent);
+	errno = kill_error;
+	if (sent == Sent::failed)
+		ereport(WARNING, (errmsg("could not send signal to process %d: %m", session.pid)));
 	if (sent != Sent::sent) {
 		count(kChangedInTime);
 		return;
@@ -174,11 +151,11 @@ void tell_fuse(const core::Turn& turn) {
 	if (!turn.fuse_blew_now)
 		return;
 	count(kFuseBlown);
-	ereport(WARNING,
-	        (errmsg("pg_unblock: no more than %d sessions are ended in a minute",
-	                settings.max_actions_per_minute),
-	         errdetail("More have broken their limits. Enforcement goes on when the minute has passed."),
-	         errhint("If so many ends are intended, raise pg_unblock.max_actions_per_minute.")));
+	ereport(
+	    WARNING,
+	    (errmsg("pg_unblock stopped ending sessions after %d in one minute", settings.max_actions_per_minute),
+	     errdetail("More have broken their limits. Enforcement goes on when the minute has passed."),
+	     errhint("If so many ends are intended, raise pg_unblock.max_actions_per_minute.")));
 }
 
 // Looks once, acts, and returns for how many ms nothing can happen; -1: for ever.
@@ -225,7 +202,6 @@ long take_turn(Memory& memory) {
 	current_values(file);
 	publish_file_values(file);
 	const uint32 smallest = smallest_limit(file);
-	pg_atomic_write_u32(&shared->any_limit, smallest != 0 ? 1 : 0);
 	const long watching = look_after_watched();
 	long sleep = -1;
 	if (smallest != 0 && settings.mode != static_cast<int>(core::Mode::off)) {
@@ -235,7 +211,8 @@ long take_turn(Memory& memory) {
 		cluster.max_actions_per_minute = settings.max_actions_per_minute;
 		sleep = look_and_act(memory, cluster);
 		pg_atomic_write_u32(&shared->plan, smallest);
-	}
+	} else
+		pg_atomic_write_u32(&shared->fuse_is_blown, 0);
 	count(kTurns);
 	if (watching >= 0 && (sleep < 0 || watching < sleep))
 		sleep = watching;
@@ -253,6 +230,7 @@ void take_place(Memory& memory) {
 		memory.clock.resume({static_cast<core::Time>(wall),
 		                     static_cast<core::Micros>(pg_atomic_read_u64(&shared->clock_monotonic))},
 		                    static_cast<core::Time>(pg_atomic_read_u64(&shared->clock_steady_since)));
+	pg_atomic_write_u32(&shared->fuse_is_blown, 0);
 	on_shmem_exit(leave_place, 0);
 	pg_atomic_write_u32(&shared->enforcer, static_cast<uint32>(compat::my_number()) + 1);
 }
@@ -300,6 +278,7 @@ void register_enforcer() {
 extern "C" void pg_unblock_enforcer_main(Datum) {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
+	pqsignal(SIGINT, SIG_IGN); // it runs no statement that could be canceled
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
 	unblock::server::run();

@@ -18,11 +18,15 @@ bool is_stale(const Farewell& note) {
 	       TimestampDifferenceExceeds(note.left_at, GetCurrentTimestamp(), kCancelNoteMilliseconds);
 }
 
-// The error that a signal of ours leads to (postgres.c, ProcessInterrupts()).
+// The error that a signal of ours leads to (postgres.c, ProcessInterrupts()), told by its text too: a
+// statement_timeout, or a RAISE, has the same SQLSTATE as a cancel.
 bool comes_from(core::Action action, const ErrorData* error) {
-	if (action == core::Action::terminate)
-		return error->elevel == FATAL && error->sqlerrcode == ERRCODE_ADMIN_SHUTDOWN;
-	return error->elevel == ERROR && error->sqlerrcode == ERRCODE_QUERY_CANCELED;
+	const bool terminate = action == core::Action::terminate;
+	const char* text = terminate ? "terminating connection due to administrator command"
+	                             : "canceling statement due to user request";
+	return error->elevel == (terminate ? FATAL : ERROR) &&
+	       error->sqlerrcode == (terminate ? ERRCODE_ADMIN_SHUTDOWN : ERRCODE_QUERY_CANCELED) &&
+	       error->message_id != nullptr && strcmp(error->message_id, text) == 0;
 }
 
 DurationText text_of(core::Micros length, std::string (*text)(core::Micros)) noexcept {
@@ -41,23 +45,22 @@ const char* sessions(uint32 count) {
 
 // What happened, as a sentence. In the error's own context.
 char* reason(const Farewell& note) {
-	const DurationText measured = duration_text(note.measured);
 	if (note.asked == Farewell::Asked::by_role)
 		return psprintf(note.action == core::Action::terminate
 		                    ? "The session was terminated by role \"%s\" with %s()."
 		                    : "The statement was canceled by role \"%s\" with %s().",
-		                NameStr(note.role), NameStr(note.function));
+		                valid_text(NameStr(note.role)), NameStr(note.function));
+	const DurationText measured = duration_text(note.measured);
+	const char* subject = note.in_transaction ? "transaction" : "session";
 	if (note.rule == core::Rule::idle_in_transaction)
-		return psprintf("The transaction waited for its client for %s.", measured.text);
-	if (!note.has_lock)
-		return psprintf("The transaction waited for its client while it blocked others for %s.",
-		                measured.text);
+		return psprintf("The %s waited for its client for %s.", subject, measured.text);
+	const char* database = NameStr(my_slot()->database);
 	const auto mode = core::name(note.held);
-	return psprintf("The transaction waited for its client while it blocked others for %s; it blocked %u "
-	                "%s through %.*s on %s.",
-	                measured.text, note.blocked, sessions(note.blocked), static_cast<int>(mode.size()),
-	                mode.data(),
-	                lock_label(only_database(MyDatabaseId, NameStr(my_slot()->database)), note.lock));
+	return psprintf("The %s waited for its client while it blocked others for %s; it blocked %u %s through "
+	                "%.*s on %s.",
+	                subject, measured.text, note.blocked, sessions(note.blocked),
+	                static_cast<int>(mode.size()), mode.data(),
+	                lock_label(only_database(MyDatabaseId, database), note.lock));
 }
 
 char* rule_sentence(const Farewell& note) {
@@ -71,38 +74,60 @@ char* detail_text(const Farewell& note) {
 	                                              : psprintf("%s %s", reason(note), rule_sentence(note));
 }
 
+const char* hint_text(const Farewell& note) {
+	return note.in_transaction
+	           ? "Commit or roll back as soon as the work is done; do not leave a transaction open while the "
+	             "application does something else."
+	           : "Release session-level locks as soon as the work is done.";
+}
+
 // PostgreSQL's elog.c allows a log hook to change output_to_server only and calls any other change
 // unsupported. It has let hooks change the texts since the hook exists: the hook runs before both the log
 // line and the client's message are made from the same ErrorData. A test for each version watches over it.
 void explain(ErrorData* error, const Farewell& note) {
 	const MemoryContext before = MemoryContextSwitchTo(error->assoc_context);
-	char* detail = detail_text(note);
-	error->detail = detail;
+	error->detail = detail_text(note);
 	if (note.asked == Farewell::Asked::by_limit) {
-		error->hint = pstrdup("Commit or roll back as soon as the work is done; do not leave a transaction "
-		                      "open while the application does something else.");
-		if (note.action == core::Action::terminate)
+		error->hint = pstrdup(hint_text(note));
+		if (note.action == core::Action::terminate && note.in_transaction)
 			error->sqlerrcode = ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
 	}
 	MemoryContextSwitchTo(before);
-	// Drivers that find the connection gone often show no FATAL, but keep notices.
-	if (error->elevel == FATAL)
-		ereport(WARNING_CLIENT_ONLY,
-		        (errmsg("pg_unblock is ending this session"), errdetail_internal("%s", detail)));
+}
+
+// Drivers that find the connection gone often show no FATAL, but keep notices. (The end of a WARNING
+// checks for interrupts: a second signal may raise its own FATAL here, which is explained like the first.)
+void warn_client(const char* detail) {
+	ereport(WARNING_CLIENT_ONLY,
+	        (errmsg("pg_unblock is ending this session"), errdetail_internal("%s", detail)));
+}
+
+// Takes the note that explains this error, if there is one. A note about the session's end stays claimed
+// and explains a second such error too.
+bool claim_note(Farewell& note, const ErrorData* error, Farewell* copy, bool* first) {
+	uint32 state = pg_atomic_read_u32(&note.state);
+	*first = state == Farewell::left;
+	if (state != Farewell::left && state != Farewell::claimed)
+		return false;
+	pg_read_barrier();
+	if (!comes_from(note.action, error))
+		return false;
+	if (*first && !pg_atomic_compare_exchange_u32(&note.state, &state, Farewell::claimed))
+		return false;
+	*copy = note;
+	if (copy->action == core::Action::cancel)
+		pg_atomic_write_u32(&note.state, Farewell::none);
+	return comes_from(copy->action, error) && !is_stale(*copy);
 }
 
 void on_log(ErrorData* error) {
 	SessionSlot* slot = my_slot();
-	if (slot != nullptr && error->elevel >= ERROR) {
-		Farewell& note = slot->farewell;
-		uint32 expected = Farewell::left;
-		if (pg_atomic_read_u32(&note.state) == Farewell::left && comes_from(note.action, error) &&
-		    pg_atomic_compare_exchange_u32(&note.state, &expected, Farewell::claimed)) {
-			if (!is_stale(note))
-				explain(error, note);
-			if (note.action == core::Action::cancel)
-				pg_atomic_write_u32(&note.state, Farewell::none);
-		}
+	Farewell note;
+	bool first = false;
+	if (slot != nullptr && error->elevel >= ERROR && claim_note(slot->farewell, error, &note, &first)) {
+		explain(error, note);
+		if (first && error->elevel == FATAL)
+			warn_client(error->detail);
 	}
 	if (previous_log_hook)
 		previous_log_hook(error);
@@ -130,6 +155,7 @@ bool leave_farewell(SessionSlot* slot, const Farewell& farewell) {
 	note.limit = farewell.limit;
 	note.measured = farewell.measured;
 	note.blocked = farewell.blocked;
+	note.in_transaction = farewell.in_transaction;
 	note.has_lock = farewell.has_lock;
 	note.lock = farewell.lock;
 	note.held = farewell.held;

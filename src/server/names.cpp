@@ -115,8 +115,12 @@ void close_names(const Names& names) {
 Names only_database(Oid database, const char* name) {
 	Names names;
 	names.known_database = database;
-	names.known_name = name;
+	names.known_name = name == nullptr ? nullptr : valid_text(name);
 	return names;
+}
+
+const char* valid_text(const char* name) {
+	return pg_verifymbstr(name, static_cast<int>(strlen(name)), true) ? name : "?";
 }
 
 char* database_name(const Names& names, Oid database) {

@@ -26,6 +26,10 @@ char* role_name(const Names& names, Oid role);
 // Schema-qualified and quoted as needed; only for relations of the current database and shared ones.
 char* relation_name(const Names& names, Oid database, Oid relation);
 
+// A name from shared memory, which another process or the client wrote: itself if its bytes are text in
+// this database's encoding, else "?".
+const char* valid_text(const char* name);
+
 // What the lock is on, readable: "relation public.features", "tuple (0,5) of public.hot", "transaction
 // 742", "advisory 42". Palloc'd, never nullptr.
 char* lock_label(const Names& names, const LOCKTAG& tag);

@@ -25,7 +25,6 @@ void claim_slot(const Port* port) {
 	SessionSlot* slot = &shared_state()->slots[compat::my_number()];
 	pg_atomic_write_u32(&slot->published, 0);
 	pg_atomic_write_u32(&slot->farewell.state, Farewell::none);
-	write_account(slot, Account{});
 	namestrcpy(&slot->role, port->user_name ? port->user_name : "");
 	namestrcpy(&slot->database, port->database_name ? port->database_name : "");
 	pg_write_barrier();
@@ -68,7 +67,10 @@ SessionSlot* slot_of(int process_number, int pid) {
 	if (shared == nullptr || pid == 0 || process_number >= shared->slot_count)
 		return nullptr;
 	SessionSlot* slot = &shared->slots[process_number];
-	return pg_atomic_read_u32(&slot->pid) == static_cast<uint32>(pid) ? slot : nullptr;
+	if (pg_atomic_read_u32(&slot->pid) != static_cast<uint32>(pid))
+		return nullptr;
+	pg_read_barrier();
+	return slot;
 }
 
 void publish_setting(SessionSetting setting, int32 value) {
@@ -93,7 +95,7 @@ void withdraw_setting(SessionSetting setting) {
 		pg_atomic_fetch_and_u32(&own_slot->published, ~(1U << setting));
 }
 
-void effective_values(SessionSlot* slot, const SettingValues& file, SettingValues& values) {
+void effective_values(SessionSlot* slot, int pid, const SettingValues& file, SettingValues& values) {
 	const uint32 published = slot == nullptr ? 0 : pg_atomic_read_u32(&slot->published);
 	pg_read_barrier();
 	for (int setting = 0; setting < kSessionSettings; ++setting) {
@@ -101,6 +103,9 @@ void effective_values(SessionSlot* slot, const SettingValues& file, SettingValue
 		if (published & (1U << setting))
 			values[setting] = static_cast<int32>(pg_atomic_read_u32(&slot->value[setting]));
 	}
+	pg_read_barrier();
+	if (published != 0 && pg_atomic_read_u32(&slot->pid) != static_cast<uint32>(pid))
+		std::copy(file, file + kSessionSettings, values); // the session has gone
 }
 
 bool copy_names(SessionSlot* slot, int pid, NameData* role, NameData* database) {

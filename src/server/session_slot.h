@@ -4,7 +4,7 @@
 // A slot belongs to a place in the process array. Its backend claims it at
 // session start (fields first, then the pid) and gives it back at exit; readers
 // compare the pid before and after reading. Nobody takes a lock: every field
-// has one writer.
+// but the farewell, which is claimed first, has one writer.
 #pragma once
 
 #include "settings.h"
@@ -23,7 +23,8 @@ struct Farewell {
 	core::Rule rule; // asked by a limit
 	core::Micros limit;
 	core::Micros measured;
-	uint32 blocked; // sessions that waited for it
+	uint32 blocked;      // sessions that waited for it
+	bool in_transaction; // while it waited for its client
 	bool has_lock;
 	LOCKTAG lock; // one that it blocked them through
 	core::LockMode held;
@@ -71,8 +72,9 @@ SessionSlot* slot_of(int process_number, int pid);
 void publish_setting(SessionSetting setting, int32 value);
 void withdraw_setting(SessionSetting setting);
 
-// The values in force for a session: what it has published, otherwise `file`.
-void effective_values(SessionSlot* slot, const SettingValues& file, SettingValues& values);
+// The values in force for the session of this pid: what it has published, otherwise `file`. `slot` may be
+// nullptr.
+void effective_values(SessionSlot* slot, int pid, const SettingValues& file, SettingValues& values);
 
 // Copies the names of the slot's session, or returns false if the slot has changed hands.
 bool copy_names(SessionSlot* slot, int pid, NameData* role, NameData* database);

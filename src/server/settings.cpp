@@ -36,7 +36,6 @@ bool remember_source(void** extra, GucSource source) {
 }
 
 // The file's values are not published: an idle session does not re-read the file, the enforcer does.
-// A boot value comes without `extra`.
 void publish(SessionSetting setting, int32 value, const void* extra) {
 	const bool stronger_than_file = extra != nullptr && *static_cast<const GucSource*>(extra) > PGC_S_FILE;
 	if (stronger_than_file)

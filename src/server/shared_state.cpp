@@ -42,7 +42,6 @@ void initialize(SharedState& shared) {
 	for (pg_atomic_uint32& value : shared.file_values)
 		pg_atomic_init_u32(&value, 0);
 	pg_atomic_init_u32(&shared.file_values_known, 0);
-	pg_atomic_init_u32(&shared.any_limit, 0);
 	pg_atomic_init_u32(&shared.fuse_is_blown, 0);
 	pg_atomic_init_u64(&shared.clock_wall, 0);
 	pg_atomic_init_u64(&shared.clock_monotonic, 0);
@@ -63,6 +62,19 @@ void on_startup() {
 		initialize(*state);
 	}
 	LWLockRelease(AddinShmemInitLock);
+}
+
+// Smaller of two limits in ms, 0 standing for none.
+uint32 smaller_limit(uint32 a, uint32 b) {
+	return a == 0 || (b != 0 && b < a) ? b : a;
+}
+
+uint32 smallest_limit_of(const SettingValues& values) {
+	uint32 smallest = 0;
+	for (int setting = 0; setting < kSessionSettings; ++setting)
+		if (is_limit(setting))
+			smallest = smaller_limit(smallest, static_cast<uint32>(values[setting]));
+	return smallest;
 }
 
 } // namespace
@@ -108,6 +120,21 @@ void file_values(SettingValues& values) {
 	pg_read_barrier();
 	for (int setting = 0; setting < kSessionSettings; ++setting)
 		values[setting] = static_cast<int32>(pg_atomic_read_u32(&state->file_values[setting]));
+}
+
+uint32 smallest_limit(const SettingValues& file) {
+	uint32 smallest = smallest_limit_of(file);
+	for (int i = 0; i < state->slot_count; ++i) {
+		SessionSlot* slot = &state->slots[i];
+		const uint32 pid = pg_atomic_read_u32(&slot->pid);
+		if (pid == 0)
+			continue;
+		pg_read_barrier();
+		SettingValues values;
+		effective_values(slot, static_cast<int>(pid), file, values);
+		smallest = smaller_limit(smallest, smallest_limit_of(values));
+	}
+	return smallest;
 }
 
 void count(Counter counter) {

@@ -46,7 +46,6 @@ struct SharedState {
 	// The configuration file's values as the enforcer has read them.
 	pg_atomic_uint32 file_values[kSessionSettings];
 	pg_atomic_uint32 file_values_known;
-	pg_atomic_uint32 any_limit; // of the file, or published by any session
 	pg_atomic_uint32 fuse_is_blown;
 	// What the enforcer's clock was when it last looked, so that its next life goes on from there.
 	pg_atomic_uint64 clock_wall;
@@ -77,6 +76,9 @@ uint32 enforcer_plan();
 
 // The configuration file's values as last read by the enforcer; no limits without one.
 void file_values(SettingValues& values);
+
+// The smallest limit in force anywhere, in the file or in a session, in ms; 0: none.
+uint32 smallest_limit(const SettingValues& file);
 
 // Adds one to a counter; nothing without preloading.
 void count(Counter counter);

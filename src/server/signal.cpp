@@ -27,18 +27,27 @@ bool blocks_through(PROCLOCK* held, const PGPROC* holder) {
 	return blocks;
 }
 
-// Order of locks: ProcArrayLock, then the partitions in order, as lock.c's GetBlockerStatusData() does.
-bool still_blocks(PGPROC* proc, bool count_advisory_locks) {
+bool member_blocks(PGPROC* member, bool count_advisory_locks) {
 	bool blocks = false;
-	for (int i = 0; i < NUM_LOCK_PARTITIONS; ++i)
-		LWLockAcquire(LockHashPartitionLockByIndex(i), LW_SHARED);
 	for (int i = 0; i < NUM_LOCK_PARTITIONS && !blocks; ++i) {
-		compat::each_proclock_of_proc(proc, i, [&](PROCLOCK* held) {
+		compat::each_proclock_of_proc(member, i, [&](PROCLOCK* held) {
 			const bool counts =
 			    count_advisory_locks || held->tag.myLock->tag.locktag_type != LOCKTAG_ADVISORY;
-			blocks = blocks || (counts && blocks_through(held, proc));
+			blocks = blocks || (counts && blocks_through(held, member));
 		});
 	}
+	return blocks;
+}
+
+// Whether the process or a worker of its group blocks somebody. Order of locks: ProcArrayLock, then the
+// partitions in order, as lock.c's GetBlockerStatusData() does.
+bool still_blocks(PGPROC* proc, bool count_advisory_locks) {
+	for (int i = 0; i < NUM_LOCK_PARTITIONS; ++i)
+		LWLockAcquire(LockHashPartitionLockByIndex(i), LW_SHARED);
+	bool blocks = member_blocks(proc, count_advisory_locks);
+	if (proc->lockGroupLeader == proc)
+		compat::each_group_member(
+		    proc, [&](PGPROC* member) { blocks = blocks || member_blocks(member, count_advisory_locks); });
 	for (int i = NUM_LOCK_PARTITIONS - 1; i >= 0; --i)
 		LWLockRelease(LockHashPartitionLockByIndex(i));
 	return blocks;
@@ -55,6 +64,9 @@ Sent compare(PGPROC* proc, const Target& target) {
 		return Sent::changed;
 	if (target.same_spell && (state_of(status) != target.state || status.state_start != target.state_start ||
 	                          compat::local_xid(proc) != target.local_xid))
+		return Sent::changed;
+	if (target.same_spell && target.state == core::State::active &&
+	    wait_of(proc->wait_event_info) != target.wait)
 		return Sent::changed;
 	if (target.must_block && !still_blocks(proc, target.count_advisory_locks))
 		return Sent::changed;
@@ -85,6 +97,7 @@ Target target_of(const core::Session& session) {
 	target.xact_start = session.xact_start;
 	target.same_spell = true;
 	target.state = session.state;
+	target.wait = session.wait;
 	target.state_start = session.state_start;
 	target.local_xid = session.local_xid;
 	target.count_advisory_locks = session.limits.count_advisory_locks;
@@ -104,7 +117,9 @@ Sent send(const Target& target, core::Action action, const Farewell* farewell) {
 				take_back_farewell(slot);
 		}
 	}
+	const int kill_error = errno;
 	LWLockRelease(ProcArrayLock);
+	errno = kill_error;
 	return result;
 }
 

@@ -22,6 +22,7 @@ struct Target {
 	TimestampTz xact_start;
 	bool same_spell; // only if its state has not changed since
 	core::State state;
+	core::Wait wait; // … of an active session: a commit that waits for a standby changes nothing else
 	TimestampTz state_start;
 	LocalTransactionId local_xid;
 	bool must_block;           // only if it still blocks somebody

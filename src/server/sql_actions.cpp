@@ -17,6 +17,7 @@ namespace {
 
 constexpr core::Micros kDefaultWait = 5 * core::kSecond;
 constexpr long kPollMilliseconds = 10;
+constexpr char kUnreadable[] = "The session's state could not be read. Nothing was done.";
 
 // One row of the result.
 struct Outcome {
@@ -84,18 +85,20 @@ core::Micros length_argument(FunctionCallInfo fcinfo, int number, const char* ar
 
 // --- one session -------------------------------------------------------------------------------------
 
-// The process of a pid: false if there is none, an error if it is no client's.
-bool find_client(int pid, Status* status) {
+enum class Found { client, nobody, unreadable };
+
+// Looks for the process of a pid; an error if it is no client's.
+Found find_client(int pid, Status* status) {
 	PGPROC* proc = BackendPidGetProc(pid);
 	if (proc == nullptr && AuxiliaryPidGetProc(pid) == nullptr)
-		return false;
+		return Found::nobody;
 	if (proc != nullptr && !read_status(proc, pid, status, nullptr))
-		return false; // it is just starting, or just leaving
+		return Found::unreadable;
 	if (proc == nullptr || status->type != B_BACKEND)
 		ereport(ERROR,
 		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
 		         errdetail("Only sessions of clients are ended or canceled.")));
-	return true;
+	return Found::client;
 }
 
 Outcome outcome_for(const Names& names, int pid, Oid role, core::State state) {
@@ -121,8 +124,8 @@ Farewell note_for(core::Action action, const char* function) {
 }
 
 // Signals and says how it went; a terminated session's end is still to be waited for.
-void act(Outcome& outcome, const Target& target, core::Action action, const char* function) {
-	const Farewell note = note_for(action, function);
+void act(Outcome& outcome, const Target& target, const Farewell& note) {
+	const core::Action action = note.action;
 	switch (send(target, action, settings.explain_actions ? &note : nullptr)) {
 	case Sent::sent:
 		if (action == core::Action::terminate) {
@@ -132,7 +135,7 @@ void act(Outcome& outcome, const Target& target, core::Action action, const char
 			tell(outcome, "canceled", "The statement was told to stop.");
 			count(kManualCancelled);
 		}
-		log_manual_action(action, function, target.pid, outcome.usename ? outcome.usename : "");
+		log_manual_action(action, NameStr(note.function), target.pid, outcome.usename ? outcome.usename : "");
 		break;
 	case Sent::gone:
 		tell(outcome, "gone", "There is no such session any more.");
@@ -141,7 +144,7 @@ void act(Outcome& outcome, const Target& target, core::Action action, const char
 		tell(outcome, "changed", "The session went on in the last moment. Nothing was done.");
 		break;
 	case Sent::busy:
-		tell(outcome, "changed", "The session's state could not be read. Nothing was done.");
+		tell(outcome, "changed", kUnreadable);
 		break;
 	case Sent::failed:
 		tell(outcome, "still there", psprintf("The signal could not be sent: %s.", strerror(errno)));
@@ -175,12 +178,15 @@ void wait_for_ends(Outcome* outcomes, std::size_t count, core::Micros wait) {
 bool prepare(FunctionCallInfo fcinfo, Outcome* outcome, Status* status, Target* target) {
 	const int pid = pid_argument(fcinfo, 0);
 	const bool has_xact_start = !PG_ARGISNULL(1);
-	if (!find_client(pid, status)) {
-		*outcome = {};
-		outcome->pid = pid;
+	*outcome = {};
+	outcome->pid = pid;
+	const Found found = find_client(pid, status);
+	if (found == Found::nobody)
 		tell(*outcome, "gone", "There is no such session.");
+	if (found == Found::unreadable)
+		tell(*outcome, "changed", kUnreadable);
+	if (found != Found::client)
 		return false;
-	}
 	const Names names = open_names();
 	*outcome = outcome_for(names, pid, status->role, state_of(*status));
 	close_names(names);
@@ -201,13 +207,14 @@ bool prepare(FunctionCallInfo fcinfo, Outcome* outcome, Status* status, Target* 
 	return true;
 }
 
-// A cancel is no use where the server would ignore it (postgres.c, ProcessInterrupts() while a command is
-// being read).
+// A cancel is ignored while a statement reads from its client or writes to it (postgres.c,
+// ProcessInterrupts()), and would end a commit's wait for a standby.
 bool has_statement_to_cancel(const Status& status, int pid) {
-	if (state_of(status) != core::State::active && state_of(status) != core::State::fastpath)
+	const core::State state = state_of(status);
+	if (state != core::State::active && state != core::State::fastpath)
 		return false;
 	PGPROC* proc = BackendPidGetProc(pid);
-	return proc != nullptr && proc->wait_event_info != WAIT_EVENT_CLIENT_READ;
+	return proc != nullptr && wait_of(proc->wait_event_info) == core::Wait::other;
 }
 
 // --- many sessions -----------------------------------------------------------------------------------
@@ -253,7 +260,7 @@ PGDLLEXPORT Datum pg_unblock_terminate(PG_FUNCTION_ARGS) {
 	Status status;
 	Target target;
 	if (prepare(fcinfo, &outcome, &status, &target)) {
-		act(outcome, target, core::Action::terminate, "unblock.terminate");
+		act(outcome, target, note_for(core::Action::terminate, "unblock.terminate"));
 		wait_for_ends(&outcome, 1, wait);
 	}
 	add_row(rows, outcome);
@@ -270,11 +277,11 @@ PGDLLEXPORT Datum pg_unblock_cancel(PG_FUNCTION_ARGS) {
 	Target target;
 	if (prepare(fcinfo, &outcome, &status, &target)) {
 		if (has_statement_to_cancel(status, target.pid))
-			act(outcome, target, core::Action::cancel, "unblock.cancel");
+			act(outcome, target, note_for(core::Action::cancel, "unblock.cancel"));
 		else
 			tell(outcome, "nothing to cancel",
-			     "The session runs no statement, or waits for its client in the middle of one, where the "
-			     "server ignores a cancel. unblock.terminate() ends it.");
+			     "The session runs no statement, or one that waits for its client or for a standby, where a "
+			     "cancel is of no use.");
 	}
 	add_row(rows, outcome);
 	return 0;
@@ -299,6 +306,7 @@ PGDLLEXPORT Datum pg_unblock_terminate_idle(PG_FUNCTION_ARGS) {
 	auto* outcomes =
 	    static_cast<Outcome*>(palloc0(sizeof(Outcome) * std::max<std::size_t>(sessions.size(), 1)));
 	std::size_t count = 0;
+	const Farewell note = note_for(core::Action::terminate, "unblock.terminate_idle");
 	const Names names = open_names();
 	for (core::Index i = 0; i < sessions.size(); ++i) {
 		const core::Session& session = sessions[i];
@@ -317,7 +325,7 @@ PGDLLEXPORT Datum pg_unblock_terminate_idle(PG_FUNCTION_ARGS) {
 		Target target = target_of(session);
 		target.must_block = wanted.only_blockers;
 		target.count_advisory_locks = true; // a person has seen what it blocks
-		act(outcome, target, core::Action::terminate, "unblock.terminate_idle");
+		act(outcome, target, note);
 	}
 	close_names(names);
 	wait_for_ends(outcomes, count, kDefaultWait);

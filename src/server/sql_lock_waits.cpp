@@ -46,7 +46,7 @@ void add_row(Rows& rows, const Collected& collected, const core::WaitGraph& grap
 	const core::Time wait_start = waiter.wait_start == 0 ? snapshot.now : waiter.wait_start;
 
 	rows.int4(session.pid);
-	if (session.leader == waiter.session)
+	if (session.masked || session.leader == waiter.session)
 		rows.null();
 	else
 		rows.int4(snapshot.sessions[session.leader].pid);
@@ -61,7 +61,10 @@ void add_row(Rows& rows, const Collected& collected, const core::WaitGraph& grap
 	add_mode(rows, waiter.mode);
 	rows.time(waiter.wait_start);
 	rows.interval(snapshot.now - wait_start);
-	rows.interval(session.blocked_before + snapshot.now - wait_start);
+	if (session.masked)
+		rows.null();
+	else
+		rows.interval(session.blocked_before + snapshot.now - wait_start);
 	rows.int4(static_cast<int32>(facts.queue_position));
 	rows.int4(static_cast<int32>(facts.blockers));
 	add_blocker(rows, snapshot, facts.primary);

@@ -19,8 +19,9 @@ core::ServerFacts server_facts() {
 	SettingValues file;
 	file_values(file);
 	facts.enforcer_running = enforcer_is_running();
+	facts.settings_known = pg_atomic_read_u32(&shared_state()->file_values_known) != 0;
 	facts.mode = static_cast<core::Mode>(file[kSettingMode]);
-	facts.any_limit = pg_atomic_read_u32(&shared_state()->any_limit) != 0;
+	facts.any_limit = smallest_limit(file) != 0;
 	facts.fuse_blown = pg_atomic_read_u32(&shared_state()->fuse_is_blown) != 0;
 	return facts;
 }
@@ -40,6 +41,31 @@ struct Findings {
 };
 
 using Lines = std::vector<std::string>;
+
+// Core reads and cuts texts as UTF-8. In a database with another encoding only ASCII is safe to cut.
+std::string_view ascii_only(std::string_view text) {
+	char* copy = pnstrdup(text.data() == nullptr ? "" : text.data(), text.size());
+	for (char* c = copy; *c != '\0'; ++c)
+		if (IS_HIGHBIT_SET(*c))
+			*c = '?';
+	return copy;
+}
+
+// A snapshot for texts.
+const Collected& collect_for_texts() {
+	Collected* collected = collect(Purpose::reporting);
+	if (GetDatabaseEncoding() == PG_UTF8)
+		return *collected;
+	for (std::size_t i = 0; i < collected->snapshot.sessions.size(); ++i) {
+		core::Session& session = collected->sessions[i];
+		for (std::string_view* text :
+		     {&session.datname, &session.usename, &session.application_name, &session.query, &session.gid})
+			*text = ascii_only(*text);
+	}
+	for (std::size_t i = 0; i < collected->snapshot.locks.size(); ++i)
+		collected->locks[i].label = ascii_only(collected->locks[i].label);
+	return *collected;
+}
 
 void add_measure(Rows& rows, const char* name, Measure& measure, uint64 times) {
 	const auto last = static_cast<double>(pg_atomic_read_u64(&measure.last));
@@ -89,7 +115,7 @@ PG_FUNCTION_INFO_V1(pg_unblock_check);
 PGDLLEXPORT Datum pg_unblock_check(PG_FUNCTION_ARGS) {
 	using namespace unblock;
 	server::Rows rows(fcinfo);
-	const server::Collected& collected = *server::collect(server::Purpose::reporting);
+	const server::Collected& collected = server::collect_for_texts();
 	const core::WaitGraph& graph = server::graph_of(collected);
 	const std::string_view* xact_starts = server::xact_start_texts(collected.snapshot);
 	const core::ServerFacts facts = server::server_facts();
@@ -113,7 +139,7 @@ PG_FUNCTION_INFO_V1(pg_unblock_tree);
 PGDLLEXPORT Datum pg_unblock_tree(PG_FUNCTION_ARGS) {
 	using namespace unblock;
 	server::Rows rows(fcinfo, server::Rows::Shape::scalar);
-	const server::Collected& collected = *server::collect(server::Purpose::reporting);
+	const server::Collected& collected = server::collect_for_texts();
 	const core::WaitGraph& graph = server::graph_of(collected);
 	core::RenderOptions options;
 	options.unicode = pg_get_client_encoding() == PG_UTF8 && GetDatabaseEncoding() == PG_UTF8;

@@ -11,12 +11,12 @@ namespace {
 // it is looked for.
 constexpr core::Micros kSoonest = 2'000;
 constexpr core::Micros kLatest = core::kSecond;
-constexpr int kReportAfterMilliseconds = 10000;
+constexpr core::Micros kReportAfter = 10 * core::kSecond;
 
 struct Watched {
 	int pid;
 	TimestampTz backend_start;
-	TimestampTz signalled_at;
+	core::Micros signalled_at; // monotonic
 	bool reported;
 };
 
@@ -24,20 +24,18 @@ List* watched = NIL; // of Watched*, in TopMemoryContext
 
 void note_end(const Watched& session) {
 	count(kEndsSeen);
-	const TimestampTz now = GetCurrentTimestamp();
-	const uint64 took = now > session.signalled_at ? static_cast<uint64>(now - session.signalled_at) : 0;
+	const uint64 took = static_cast<uint64>(monotonic_now() - session.signalled_at);
 	record(shared_state()->statistics.end_time, took);
 	ereport(DEBUG1, (errmsg_internal("pg_unblock: session %d was gone " UINT64_FORMAT " us after its signal",
 	                                 session.pid, took)));
 }
 
 void report_if_late(Watched& session) {
-	if (session.reported ||
-	    !TimestampDifferenceExceeds(session.signalled_at, GetCurrentTimestamp(), kReportAfterMilliseconds))
+	if (session.reported || monotonic_now() - session.signalled_at < kReportAfter)
 		return;
 	session.reported = true;
 	ereport(LOG, (errmsg("pg_unblock: session %d is still there %d s after it was told to end", session.pid,
-	                     kReportAfterMilliseconds / 1000),
+	                     static_cast<int>(kReportAfter / core::kSecond)),
 	              errhint("It will go when it next looks for signals. pg_unblock sends no SIGKILL, which "
 	                      "would reset every session.")));
 }
@@ -47,7 +45,7 @@ void report_if_late(Watched& session) {
 void watch(int pid, TimestampTz backend_start) {
 	const MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
 	auto* session = static_cast<Watched*>(palloc(sizeof(Watched)));
-	*session = {pid, backend_start, GetCurrentTimestamp(), false};
+	*session = {pid, backend_start, monotonic_now(), false};
 	watched = lappend(watched, session);
 	MemoryContextSwitchTo(before);
 }
@@ -60,7 +58,7 @@ long look_after_watched() {
 		auto* session = static_cast<Watched*>(lfirst(cell));
 		if (is_present(session->pid, session->backend_start)) {
 			report_if_late(*session);
-			const core::Micros waited = GetCurrentTimestamp() - session->signalled_at;
+			const core::Micros waited = monotonic_now() - session->signalled_at;
 			next = std::min(next, std::clamp(waited, kSoonest, kLatest));
 			continue;
 		}

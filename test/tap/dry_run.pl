@@ -43,7 +43,7 @@ $idle->stay_idle('SELECT 1');
 $server->wait_until("clock_timestamp() > to_timestamp($idle->{since} + 0.2)");
 $server->wait_for_turn;
 is(rules_told($idle), 'would_terminate:idle_in_transaction_limit', 'not again in the same transaction');
-$idle->stay_idle("COMMIT;\nBEGIN;\nSELECT 1");
+$idle->stay_idle('COMMIT', 'BEGIN', 'SELECT 1');
 PgUnblock::wait_for('the next transaction', sub { $server->actions_on($idle, $position) == 2 });
 pass('again in the next transaction');
 

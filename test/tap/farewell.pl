@@ -69,7 +69,7 @@ is_deeply(
 		blocked     => 2,
 		lock        => "relation $oid of database postgres",
 		mode        => 'AccessShareLock',
-		query       => "SELECT extract(epoch FROM clock_timestamp());"
+		query       => 'BEGIN; SELECT id FROM features; SELECT extract(epoch FROM clock_timestamp());'
 	},
 	'who, which limit, how long, how many were blocked, the last statement') or diag explain $action;
 $server->set_in_file('pg_unblock.idle_blocker_limit' => undef);

@@ -26,11 +26,10 @@ sub is_ended {
 	return $action;
 }
 
-# Left alone in the end: one who is idle and blocks nobody, one who blocks while at work, and a waiter
-# whose own locks block others.
-my $idler      = $server->idle_session('LOCK TABLE pg_description IN ROW EXCLUSIVE MODE');
-my $busy       = $server->busy_session('DELETE FROM other');
-my $for_busy   = $server->waiting_session('UPDATE other SET id = 2');
+# Left alone to the end: one who is idle and blocks nobody, and one who blocks while at work.
+my $idler    = $server->idle_session('LOCK TABLE pg_description IN ROW EXCLUSIVE MODE');
+my $busy     = $server->busy_session('DELETE FROM other');
+my $for_busy = $server->waiting_session('UPDATE other SET id = 2');
 
 # The incident. The blocker has been idle for longer than the limit when the first waiter comes.
 my $leak = $server->idle_session('SELECT id FROM features');
@@ -45,10 +44,9 @@ is(($_->end_statement)[1], '', 'its waiters go on') for @migrations, $reader;
 
 # The waiter has waited for longer than the limit when the blocker goes idle.
 my $late = $server->idle_session('LOCK TABLE features');
-$late->begin_statement("SELECT pg_sleep(2 * $LIMIT)");
+$late->begin_to_stay_idle("SELECT pg_sleep(2 * $LIMIT)");
 my $waiter = $server->waiting_session('SELECT * FROM features');
-$late->end_statement;
-$late->stay_idle('SELECT 1');
+$late->now_idle;
 is_ended($late, $late->{since}, 'a session that was busy first');
 is(($waiter->end_statement)[1], '', 'its waiter goes on');
 

@@ -9,7 +9,9 @@ use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/lib";
 use PgUnblock;
+use List::Util  qw(max);
 use Test::More;
+use Time::HiRes qw(time);
 
 my $LIMIT  = 0.5;
 my $server = PgUnblock->preloaded('main', "pg_unblock.idle_in_transaction_limit = '${LIMIT}s'");
@@ -20,7 +22,7 @@ my $outside = $server->session;
 my $busy    = $server->busy_session('SELECT 1');
 
 my $aborted = $server->session;
-$aborted->try("BEGIN;\nSELECT 1 / 0");
+$aborted->try(PgUnblock::in_one_go('BEGIN', 'SELECT 1 / 0'));
 my %ended = (
 	'idle in transaction after reading' => $server->idle_session('SELECT * FROM t'),
 	'idle in transaction after writing' => $server->idle_session('INSERT INTO t VALUES (1)'),
@@ -47,11 +49,18 @@ is($server->ask('SELECT count(*) FROM t'), 0, 'what was not committed is undone'
 is($server->stat('terminated'), 4, 'counted');
 $server->wait_until("(SELECT value FROM unblock.stats WHERE counter = 'ends_seen') = 4");
 
-# Statements at short intervals begin the time anew each.
+# Each statement begins the time anew. (A machine that keeps this test from running for as long as the
+# limit makes the client silent.)
 my $chatty = $server->idle_session('SELECT 1');
 my $silent = $server->idle_session('SELECT 1');
-$chatty->query('SELECT 1') while $server->is_present($silent);
-is($chatty->query('SELECT 1'), 1, 'a session that its client attends to is left alone');
+my ($last, $longest_gap) = ($chatty->{since}, 0);
+do {
+	$chatty->try('SELECT 1');
+	$longest_gap = max($longest_gap, time - $last);
+	$last        = time;
+} while $server->is_present($silent);
+ok($server->is_present($chatty) || max($longest_gap, time - $last) >= $LIMIT,
+	'a session that its client attends to is left alone');
 
 $server->stop;
 done_testing();

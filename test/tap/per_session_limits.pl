@@ -32,7 +32,7 @@ $server->wait_until_gone($superuser);
 $server->wait_for_turn;
 
 $superuser = $server->session;
-$superuser->stay_idle("BEGIN;\nSET LOCAL $limit = '200ms'");
+$superuser->stay_idle('BEGIN', "SET LOCAL $limit = '200ms'");
 is($server->wait_for_action($superuser, $position)->{limit}, '200ms', 'and SET LOCAL in the transaction');
 $server->wait_until_gone($superuser);
 is($other->query('SELECT 1'), 1, 'a role without one is left alone');

@@ -10,7 +10,7 @@ use IO::Socket::UNIX;
 use Test::More;
 use Time::HiRes qw(time usleep);
 
-my $LIMIT  = 1.5;
+my $LIMIT  = 2;
 my $server = PgUnblock->preloaded('main', "pg_unblock.idle_in_transaction_limit = '${LIMIT}s'",
 	'pg_unblock.max_actions_per_minute = 0');
 $server->ask('CREATE TABLE t (line text)');

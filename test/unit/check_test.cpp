@@ -16,6 +16,7 @@ ServerFacts well() {
 	ServerFacts facts;
 	facts.preloaded = true;
 	facts.enforcer_running = true;
+	facts.settings_known = true;
 	facts.any_limit = true;
 	return facts;
 }
@@ -318,8 +319,9 @@ TEST(Check, TellsNothingTwiceOfAnIdleBlocker) {
 
 TEST(Check, TellsOfSessionsThatCannotBeJudged) {
 	GraphBuilder b;
-	b.session(1).user("app").in_state(State::unknown, Wait::other, 0);
-	b.session(2).in_state(State::unknown, Wait::other, 0)->masked = true;
+	b.session(1).user("app").in_state(State::disabled, Wait::other, 0);
+	b.session(2).in_state(State::disabled, Wait::other, 0)->masked = true;
+	b.session(4).in_state(State::unknown, Wait::other, 0);
 	b.prepared("x");
 	b.without_details(3);
 	const auto all = findings(b);

@@ -121,6 +121,8 @@ TEST_F(PolicyTest, BusyClientsAndUnknownStatesAreLeftAlone) {
 	server.work(busy);
 	const Index unknown = leak(limits);
 	server.client(unknown).session.state = State::unknown;
+	const Index disabled = leak(limits);
+	server.client(disabled).session.state = State::disabled;
 	const Index standby = leak(limits);
 	server.work(standby);
 	server.client(standby).session.wait = Wait::sync_rep;

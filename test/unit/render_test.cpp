@@ -569,26 +569,21 @@ TEST(Remedy, TerminatesWhoWaitsForItsClient) {
 	EXPECT_EQ(remedy(client(State::active, Wait::client_write), kXactStart), terminate);
 }
 
-TEST(Remedy, NamesThePidAloneOutsideATransaction) {
-	Session session = client(State::idle_in_transaction_aborted);
-	session.xact_start = 0;
-	EXPECT_EQ(remedy(session, kXactStart), "SELECT unblock.terminate(4711);");
-	session.state = State::idle;
-	EXPECT_EQ(remedy(session, ""), "SELECT unblock.terminate(4711);");
-	session.state = State::active;
-	EXPECT_EQ(remedy(session, ""), "SELECT unblock.cancel(4711);");
+TEST(Remedy, IsNoneWhereThereIsNoTransactionToName) {
+	for (const State state : {State::idle_in_transaction_aborted, State::idle, State::active})
+		EXPECT_EQ(remedy(client(state), ""), "");
 }
 
 TEST(Remedy, CancelsWhoRunsAStatement) {
 	const std::string cancel = "SELECT unblock.cancel(4711, '2026-01-05 10:00:00.123456+00');";
 	EXPECT_EQ(remedy(client(State::active), kXactStart), cancel);
 	EXPECT_EQ(remedy(client(State::fastpath), kXactStart), cancel);
-	EXPECT_EQ(remedy(client(State::active), ""), "SELECT unblock.cancel(4711);");
 }
 
 TEST(Remedy, LeavesAloneWhoMustNotBeTouched) {
 	EXPECT_EQ(remedy(client(State::active, Wait::sync_rep), kXactStart), "");
 	EXPECT_EQ(remedy(client(State::unknown), kXactStart), "");
+	EXPECT_EQ(remedy(client(State::disabled), kXactStart), "");
 	Session session = client(State::idle_in_transaction);
 	session.masked = true;
 	EXPECT_EQ(remedy(session, kXactStart), "");

@@ -123,32 +123,41 @@ sub session {
 	return PgUnblock::Session->new($self, %params);
 }
 
-# A client that waits inside a transaction after these statements, since {since} or a moment later.
+# A client that waits inside a transaction after this statement, since {since} or a moment later.
 sub idle_session {
 	my ($self, $sql, %params) = @_;
 	my $session = $self->session(%params);
-	$session->stay_idle("BEGIN;\n$sql");
+	$session->stay_idle('BEGIN', $sql);
 	return $session;
 }
 
-# A client whose statement waits for a lock by now, since {since} or a moment later.
+# A client whose statement waits for a lock by now, since {since} or a moment later. On a slow machine its
+# blocker may have been ended already, and the wait be over.
 sub waiting_session {
 	my ($self, $sql, %params) = @_;
 	my $session = $self->session(%params);
 	$session->{since} = $session->query($NOW);
 	$session->begin_statement($sql);
-	$self->wait_until("EXISTS (SELECT FROM pg_locks WHERE pid = $session->{pid} AND NOT granted)");
+	$self->wait_until("EXISTS (SELECT FROM pg_locks WHERE pid = $session->{pid} AND NOT granted)
+		OR EXISTS (SELECT FROM pg_stat_activity
+			WHERE pid = $session->{pid} AND state <> 'active' AND query <> '$NOW;')");
 	return $session;
 }
 
-# A client in a transaction whose last statement runs until it is cancelled.
+# A client in a transaction whose last statement runs until it is cancelled, and that never was idle.
 sub busy_session {
 	my ($self, $sql, %params) = @_;
-	my $session = $self->idle_session($sql, %params);
-	$session->begin_statement('SELECT pg_sleep(3600)');
+	my $session = $self->session(%params);
+	$session->begin_statement(in_one_go('BEGIN', $sql, 'SELECT pg_sleep(3600)'));
 	$self->wait_until(
 		"EXISTS (SELECT FROM pg_stat_activity WHERE pid = $session->{pid} AND wait_event = 'PgSleep')");
 	return $session;
+}
+
+# One message to the server: between its statements the session is never idle.
+sub in_one_go {
+	my (@statements) = @_;
+	return join '\\; ', @statements;
 }
 
 sub is_present {
@@ -265,8 +274,23 @@ sub try {
 
 # Runs statements and leaves the session as they leave it, since {since} or a moment later.
 sub stay_idle {
-	my ($self, $sql) = @_;
-	my $output = $self->query("$sql;\n$NOW");
+	my ($self, @statements) = @_;
+	$self->begin_to_stay_idle(@statements);
+	$self->now_idle;
+	return;
+}
+
+# The same in two steps.
+sub begin_to_stay_idle {
+	my ($self, @statements) = @_;
+	$self->begin_statement(PgUnblock::in_one_go(@statements, $NOW));
+	return;
+}
+
+sub now_idle {
+	my ($self) = @_;
+	my ($output, $errors) = $self->end_statement;
+	die $errors if $errors ne '';
 	($self->{since}) = $output =~ /([\d.]+)$/;
 	return;
 }
