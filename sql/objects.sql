@@ -63,6 +63,12 @@ CREATE EXTENSION pg_unblock;
 RESET ROLE;
 CREATE EXTENSION pg_unblock;
 SELECT count(*) FROM unblock.lock_waits WHERE datname = current_database();
+-- No schema of the user's is needed, and none can take it along when it is dropped.
+DROP EXTENSION pg_unblock;
+SET search_path = '';
+CREATE EXTENSION pg_unblock;
+RESET search_path;
+SELECT extnamespace::regnamespace FROM pg_extension WHERE extname = 'pg_unblock';
 ALTER EXTENSION pg_unblock SET SCHEMA information_schema;
 
 DROP EXTENSION pg_unblock;

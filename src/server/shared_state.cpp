@@ -58,9 +58,8 @@ void on_startup() {
 	bool found = false;
 	LWLockAcquire(AddinShmemInitLock, LW_EXCLUSIVE);
 	state = static_cast<SharedState*>(ShmemInitStruct("pg_unblock", shared_size(), &found));
-	if (!found) {
+	if (!found)
 		initialize(*state);
-	}
 	LWLockRelease(AddinShmemInitLock);
 }
 

@@ -32,6 +32,8 @@ is( $standby->ask(
 		"SELECT blocker_pid, blocker_kind, lock FROM unblock.lock_waits WHERE pid = $reader->{pid}"),
 	"$startup|holds|relation public.t",
 	'a reader waits for what the primary has locked');
+is($standby->ask("SELECT backend_type FROM unblock.blocking_chains WHERE pid = $startup"),
+	'startup', 'which the startup process holds');
 is($standby->ask("SELECT remedy IS NULL FROM unblock.root_blockers WHERE pid = $startup"),
 	't', 'no remedy here: the startup process is no client');
 $migration->query('COMMIT');
