@@ -115,6 +115,7 @@ COMMENT ON COLUMN unblock.blocking_chains.blocked_total IS 'Sessions that wait f
 COMMENT ON COLUMN unblock.blocking_chains.frees IS 'Sessions that wait for nobody else in the end: what ending this one would free';
 COMMENT ON COLUMN unblock.blocking_chains.in_cycle IS 'Waits for itself through others (a deadlock)';
 COMMENT ON COLUMN unblock.blocking_chains.idle_time IS 'Time that the session has waited for its client in the transaction';
+COMMENT ON COLUMN unblock.blocking_chains.xact_age IS 'Time since the transaction began';
 COMMENT ON COLUMN unblock.blocking_chains.wait_time IS 'Time since this wait began';
 COMMENT ON COLUMN unblock.blocking_chains.lock IS 'What the lock is on';
 COMMENT ON COLUMN unblock.blocking_chains.mode_wanted IS 'Mode of the lock that is waited for';
@@ -156,6 +157,7 @@ COMMENT ON COLUMN unblock.root_blockers.pid IS 'Process id; 0 for a prepared tra
 COMMENT ON COLUMN unblock.root_blockers.gid IS 'Global id of a prepared transaction';
 COMMENT ON COLUMN unblock.root_blockers.idle_time IS 'Time that the session has waited for its client in the transaction';
 COMMENT ON COLUMN unblock.root_blockers.blocking_idle_time IS 'Of the transaction: time that it blocked others directly while it waited for its client';
+COMMENT ON COLUMN unblock.root_blockers.xact_age IS 'Time since the transaction began';
 COMMENT ON COLUMN unblock.root_blockers.direct_waiters IS 'Sessions that wait for this one directly';
 COMMENT ON COLUMN unblock.root_blockers.blocked_total IS 'Sessions that wait for this one directly or through others';
 COMMENT ON COLUMN unblock.root_blockers.frees IS 'Sessions that wait for nobody else in the end: what ending this one would free';
@@ -195,6 +197,7 @@ CREATE VIEW unblock.idle_transactions AS SELECT * FROM unblock.idle_transactions
 COMMENT ON VIEW unblock.idle_transactions IS 'Sessions that wait for their client inside a transaction, longest first';
 COMMENT ON COLUMN unblock.idle_transactions.pid IS 'Process id';
 COMMENT ON COLUMN unblock.idle_transactions.idle_time IS 'Time that the session has waited for its client in the transaction';
+COMMENT ON COLUMN unblock.idle_transactions.xact_age IS 'Time since the transaction began';
 COMMENT ON COLUMN unblock.idle_transactions.xmin_age IS 'Transactions since the oldest one that its snapshot can see';
 COMMENT ON COLUMN unblock.idle_transactions.locks_held IS 'Granted locks, as pg_locks counts them';
 COMMENT ON COLUMN unblock.idle_transactions.strongest_lock IS 'The strongest lock held, and on what';
@@ -281,4 +284,4 @@ CREATE FUNCTION unblock.terminate_idle(
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'pg_unblock_terminate_idle';
-COMMENT ON FUNCTION unblock.terminate_idle(interval, boolean, boolean, name) IS 'Ends the sessions of one database that have waited for their client inside a transaction for longer than older_than';
+COMMENT ON FUNCTION unblock.terminate_idle(interval, boolean, boolean, name) IS 'Ends the sessions of one database that have waited for their client inside a transaction for older_than or longer';

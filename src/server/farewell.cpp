@@ -115,9 +115,13 @@ bool claim_note(Farewell& note, const ErrorData* error, Farewell* copy, bool* fi
 	if (*first && !pg_atomic_compare_exchange_u32(&note.state, &state, Farewell::claimed))
 		return false;
 	*copy = note;
+	if (!comes_from(copy->action, error)) { // replaced in between by a note about another error
+		pg_atomic_write_u32(&note.state, state);
+		return false;
+	}
 	if (copy->action == core::Action::cancel)
 		pg_atomic_write_u32(&note.state, Farewell::none);
-	return comes_from(copy->action, error) && !is_stale(*copy);
+	return !is_stale(*copy);
 }
 
 void on_log(ErrorData* error) {

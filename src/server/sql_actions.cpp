@@ -209,12 +209,19 @@ bool prepare(FunctionCallInfo fcinfo, Outcome* outcome, Status* status, Target* 
 
 // A cancel is ignored while a statement reads from its client or writes to it (postgres.c,
 // ProcessInterrupts()), and would end a commit's wait for a standby.
-bool has_statement_to_cancel(const Status& status, int pid) {
-	const core::State state = state_of(status);
-	if (state != core::State::active && state != core::State::fastpath)
+// Pins the target to the present statement.
+bool has_statement_to_cancel(const Status& status, Target* target) {
+	target->same_spell = true;
+	target->state = state_of(status);
+	target->state_start = status.state_start;
+	if (target->state != core::State::active && target->state != core::State::fastpath)
 		return false;
-	PGPROC* proc = BackendPidGetProc(pid);
-	return proc != nullptr && wait_of(proc->wait_event_info) == core::Wait::other;
+	PGPROC* proc = BackendPidGetProc(target->pid);
+	if (proc == nullptr)
+		return false;
+	target->local_xid = compat::local_xid(proc);
+	target->wait = wait_of(proc->wait_event_info);
+	return target->wait == core::Wait::other;
 }
 
 // --- many sessions -----------------------------------------------------------------------------------
@@ -276,7 +283,7 @@ PGDLLEXPORT Datum pg_unblock_cancel(PG_FUNCTION_ARGS) {
 	Status status;
 	Target target;
 	if (prepare(fcinfo, &outcome, &status, &target)) {
-		if (has_statement_to_cancel(status, target.pid))
+		if (has_statement_to_cancel(status, &target))
 			act(outcome, target, note_for(core::Action::cancel, "unblock.cancel"));
 		else
 			tell(outcome, "nothing to cancel",
