@@ -89,7 +89,7 @@ void log_manual_action(core::Action action, const char* function, int pid, const
 	                 static_cast<int>(name.size()), name.data(), function, pid);
 	add_text(&line, "user", victim_role);
 	add_text(&line, "by", GetUserNameFromId(GetUserId(), false));
-	ereport(LOG, (errmsg_internal("%s", line.data), errhidestmt(true)));
+	log_action(line.data);
 }
 
 } // namespace unblock::server

@@ -207,9 +207,9 @@ bool prepare(FunctionCallInfo fcinfo, Outcome* outcome, Status* status, Target* 
 	return true;
 }
 
-// A cancel is ignored while a statement reads from its client or writes to it (postgres.c,
-// ProcessInterrupts()), and would end a commit's wait for a standby.
-// Pins the target to the present statement.
+// Pins the target to the present statement, and says whether there is one that a cancel would help against:
+// it is ignored while a statement reads from its client or writes to it (postgres.c, ProcessInterrupts()),
+// and would end a commit's wait for a standby.
 bool has_statement_to_cancel(const Status& status, Target* target) {
 	target->same_spell = true;
 	target->state = state_of(status);
