@@ -64,6 +64,30 @@ COMMENT ON COLUMN unblock.lock_waits.depth IS 'Steps to the top of the chain';
 COMMENT ON COLUMN unblock.lock_waits.root_pids IS 'Sessions at the end of all its chains: they wait for no lock';
 GRANT SELECT ON unblock.lock_waits TO PUBLIC;
 
+CREATE FUNCTION unblock.blocking_edges(
+    max_rows int DEFAULT 10000,
+    OUT waiter_pid int,
+    OUT blocker_pid int,
+    OUT kind text,
+    OUT locktype text,
+    OUT lock text,
+    OUT mode_wanted text,
+    OUT mode_held text
+)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'pg_unblock_blocking_edges';
+COMMENT ON FUNCTION unblock.blocking_edges(int) IS 'Pairs of sessions of which one waits for the other directly; n sessions on one lock make about n*n/2 of them';
+CREATE VIEW unblock.blocking_edges AS SELECT * FROM unblock.blocking_edges();
+COMMENT ON VIEW unblock.blocking_edges IS 'Pairs of sessions of which one waits for the other directly, 10000 at most';
+COMMENT ON COLUMN unblock.blocking_edges.waiter_pid IS 'Process id of the session that waits; of its leader if a parallel worker waits';
+COMMENT ON COLUMN unblock.blocking_edges.blocker_pid IS 'Process id of the session that it waits for; 0 for a prepared transaction';
+COMMENT ON COLUMN unblock.blocking_edges.kind IS 'holds, queued, or prepared (a prepared transaction holds it)';
+COMMENT ON COLUMN unblock.blocking_edges.lock IS 'What the lock is on';
+COMMENT ON COLUMN unblock.blocking_edges.mode_wanted IS 'Mode of the lock that is waited for';
+COMMENT ON COLUMN unblock.blocking_edges.mode_held IS 'Strongest conflicting mode that the blocker holds or, queued, wants';
+GRANT SELECT ON unblock.blocking_edges TO PUBLIC;
+
 CREATE FUNCTION unblock.blocking_chains(
     OUT chain_id int,
     OUT depth int,
@@ -207,6 +231,31 @@ COMMENT ON COLUMN unblock.idle_transactions.next_action IS 'What would be done t
 COMMENT ON COLUMN unblock.idle_transactions.due_in IS 'Time until then';
 GRANT SELECT ON unblock.idle_transactions TO PUBLIC;
 
+CREATE FUNCTION unblock.horizon(
+    OUT kind text,
+    OUT name text,
+    OUT pid int,
+    OUT datname name,
+    OUT xmin xid,
+    OUT xmin_age int,
+    OUT since timestamptz,
+    OUT holds_oldest boolean
+)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'pg_unblock_horizon';
+COMMENT ON FUNCTION unblock.horizon() IS 'What keeps vacuum from removing dead rows, oldest first';
+CREATE VIEW unblock.horizon AS SELECT * FROM unblock.horizon();
+COMMENT ON VIEW unblock.horizon IS 'What keeps vacuum from removing dead rows, oldest first';
+COMMENT ON COLUMN unblock.horizon.kind IS 'session, prepared transaction, replication slot, or standby (one that sends feedback without a slot)';
+COMMENT ON COLUMN unblock.horizon.name IS 'Application of the session or standby, global id of the prepared transaction, name of the slot';
+COMMENT ON COLUMN unblock.horizon.pid IS 'Process id; of a slot, the process that uses it';
+COMMENT ON COLUMN unblock.horizon.xmin IS 'Oldest transaction that it may want to see; of a slot, its xmin or catalog_xmin, whichever is older';
+COMMENT ON COLUMN unblock.horizon.xmin_age IS 'Transactions since that one';
+COMMENT ON COLUMN unblock.horizon.since IS 'When the transaction began or was prepared';
+COMMENT ON COLUMN unblock.horizon.holds_oldest IS 'Nobody else''s xmin is older';
+GRANT SELECT ON unblock.horizon TO PUBLIC;
+
 CREATE FUNCTION unblock.stats(
     OUT counter text,
     OUT value double precision,
@@ -227,6 +276,11 @@ CREATE FUNCTION unblock.tree() RETURNS SETOF text
     LANGUAGE c VOLATILE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'pg_unblock_tree';
 COMMENT ON FUNCTION unblock.tree() IS 'The blocking chains drawn for a terminal, one row per line';
+
+CREATE FUNCTION unblock.graph(format text DEFAULT 'dot') RETURNS text
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'pg_unblock_graph';
+COMMENT ON FUNCTION unblock.graph(text) IS 'Who waits for whom as text for Graphviz (dot) or Mermaid (mermaid), 10000 arrows at most';
 
 CREATE FUNCTION unblock.check(
     OUT severity text,

@@ -10,8 +10,6 @@ namespace unblock::core {
 
 namespace {
 
-constexpr std::string_view kInsufficientPrivilege = "<insufficient privilege>"; // as in pg_stat_activity
-
 struct Charset {
 	std::string_view root, top; // in front of a chain's first session: a root blocker, or not
 	std::string_view branch, last_branch;
@@ -51,14 +49,6 @@ struct Item {
 	LockMode mode = LockMode::none;
 	Micros longest = -1; // and the longest wait of them; -1: none may be told
 };
-
-std::string blocks(const NodeFacts& facts) {
-	if (facts.blocked_total == 0)
-		return {};
-	std::string text = facts.in_cycle ? "deadlock: " : facts.root ? "root blocker: " : "";
-	text += "blocks " + std::to_string(facts.blocked_total) + ", frees " + std::to_string(facts.frees);
-	return text;
-}
 
 class Tree {
 public:
@@ -323,6 +313,14 @@ std::string rollback_prepared(const Session& session) {
 std::vector<std::string> tree(const WaitGraph& graph, std::span<const ChainRow> rows,
                               const RenderOptions& options) {
 	return Tree(graph, rows, options).draw();
+}
+
+std::string blocks(const NodeFacts& facts) {
+	if (facts.blocked_total == 0)
+		return {};
+	std::string text = facts.in_cycle ? "deadlock: " : facts.root ? "root blocker: " : "";
+	text += "blocks " + std::to_string(facts.blocked_total) + ", frees " + std::to_string(facts.frees);
+	return text;
 }
 
 std::string remedy(const Session& session, std::string_view xact_start_text) {

@@ -27,6 +27,13 @@ struct RenderOptions {
 std::vector<std::string> tree(const WaitGraph& graph, std::span<const ChainRow> rows,
                               const RenderOptions& options);
 
+// Whom a node holds up: "root blocker: blocks 6, frees 5", "deadlock: blocks 1, frees 0", "blocks 2, frees
+// 1"; empty if nobody.
+std::string blocks(const NodeFacts& facts);
+
+// Stands for the statement of a masked session, as in pg_stat_activity.
+inline constexpr std::string_view kInsufficientPrivilege = "<insufficient privilege>";
+
 // What a person should paste to be rid of this session, or empty where there is nothing safe to do:
 // SELECT unblock.terminate(pid, 'xact_start') for a client in a transaction that waits for its client, SELECT
 // unblock.cancel(…) for a client that runs a statement, ROLLBACK PREPARED for a prepared transaction. Nothing

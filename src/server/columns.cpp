@@ -102,6 +102,13 @@ void add_mode(Rows& rows, core::LockMode mode) {
 		rows.text(core::name(mode));
 }
 
+void add_blocker_kind(Rows& rows, const core::Snapshot& snapshot, const core::Blocker& blocker) {
+	if (blocker.kind == core::Blocks::queued)
+		rows.text("queued");
+	else
+		rows.text(snapshot.sessions[blocker.node].kind == core::Kind::prepared ? "prepared" : "holds");
+}
+
 std::string_view* xact_start_texts(const core::Snapshot& snapshot) {
 	const std::size_t sessions = snapshot.sessions.size();
 	auto* texts =

@@ -27,6 +27,9 @@ void add_idle_time(Rows& rows, const core::Session& session, core::Time now);
 // A lock mode's name; null for none.
 void add_mode(Rows& rows, core::LockMode mode);
 
+// "holds", "queued", or "prepared": a prepared transaction holds it.
+void add_blocker_kind(Rows& rows, const core::Snapshot& snapshot, const core::Blocker& blocker);
+
 // Each session's xact_start as text for remedies. Palloc'd, all sessions long.
 std::string_view* xact_start_texts(const core::Snapshot& snapshot);
 

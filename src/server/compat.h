@@ -7,6 +7,8 @@
 
 #include "../core/check.h"
 #include "../core/clock.h"
+#include "../core/graph_text.h"
+#include "../core/horizon.h"
 #include "../core/policy.h"
 #include "../core/render.h"
 #include "../core/statement_waits.h"
@@ -57,6 +59,7 @@ extern "C" {
 #include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
+#include "replication/slot.h"
 #include "storage/ipc.h"
 #include "storage/latch.h"
 #include "storage/lmgr.h"
@@ -204,6 +207,14 @@ void each_fastpath_lock(PGPROC* proc, Visit visit) {
 	if (proc->fpVXIDLock)
 		visit(InvalidOid, core::bit(core::LockMode::exclusive));
 	LWLockRelease(&proc->fpInfoLock);
+}
+
+// --- replication slots ------------------------------------------------------------------------------
+
+// Whether a slot has lost what it reserved, and holds back nothing any more (slot.c,
+// ReplicationSlotsComputeRequiredXmin). Its mutex is held.
+inline bool is_invalidated(const ReplicationSlot* slot) {
+	return !XLogRecPtrIsInvalid(slot->data.invalidated_at) && XLogRecPtrIsInvalid(slot->data.restart_lsn);
 }
 
 // --- settings ----------------------------------------------------------------------------------------

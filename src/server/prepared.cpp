@@ -13,7 +13,7 @@ namespace unblock::server {
 namespace {
 
 // Columns of pg_prepared_xact() (twophase.c): transaction, gid, prepared, ownerid, dbid.
-void apply_row(core::Session* sessions, core::Index count, HeapTupleHeader row) {
+PreparedTransaction from_row(HeapTupleHeader row) {
 	const TupleDesc columns =
 	    lookup_rowtype_tupdesc(HeapTupleHeaderGetTypeId(row), HeapTupleHeaderGetTypMod(row));
 	HeapTupleData tuple;
@@ -25,26 +25,19 @@ void apply_row(core::Session* sessions, core::Index count, HeapTupleHeader row) 
 	bool nulls[5];
 	heap_deform_tuple(&tuple, columns, values, nulls);
 	ReleaseTupleDesc(columns);
-	const TransactionId xid = DatumGetTransactionId(values[0]);
-	for (core::Index i = 0; i < count; ++i) {
-		core::Session& session = sessions[i];
-		if (session.kind != core::Kind::prepared || session.xid != xid)
-			continue;
-		session.gid = TextDatumGetCString(values[1]);
-		session.xact_start = DatumGetTimestampTz(values[2]);
-		session.role = DatumGetObjectId(values[3]);
-		session.database = DatumGetObjectId(values[4]);
-	}
+	return {DatumGetTransactionId(values[0]), TextDatumGetCString(values[1]), DatumGetTimestampTz(values[2]),
+	        DatumGetObjectId(values[3]), DatumGetObjectId(values[4])};
 }
 
 } // namespace
 
-void fill_prepared(core::Session* sessions, core::Index count) {
-	const bool any = std::any_of(sessions, sessions + count, [](const core::Session& session) {
-		return session.kind == core::Kind::prepared;
-	});
-	if (!any)
-		return;
+PreparedTransactions prepared_transactions() {
+	PreparedTransactions found = {};
+	if (max_prepared_xacts == 0)
+		return found;
+	// There cannot be more.
+	found.list = static_cast<PreparedTransaction*>(
+	    palloc(sizeof(PreparedTransaction) * static_cast<Size>(max_prepared_xacts)));
 	FmgrInfo function;
 	fmgr_info(F_PG_PREPARED_XACT, &function);
 	ReturnSetInfo result = {};
@@ -58,11 +51,31 @@ void fill_prepared(core::Session* sessions, core::Index count) {
 		result.isDone = ExprSingleResult;
 		call->isnull = false;
 		const Datum row = FunctionCallInvoke(call);
-		if (result.isDone == ExprEndResult)
+		if (result.isDone == ExprEndResult || found.count == max_prepared_xacts)
 			break;
-		apply_row(sessions, count, DatumGetHeapTupleHeader(row));
+		found.list[found.count++] = from_row(DatumGetHeapTupleHeader(row));
 	}
 	FreeExprContext(result.econtext, true);
+	return found;
+}
+
+void fill_prepared(core::Session* sessions, core::Index count) {
+	const auto is_prepared = [](const core::Session& session) {
+		return session.kind == core::Kind::prepared;
+	};
+	if (std::none_of(sessions, sessions + count, is_prepared))
+		return;
+	const PreparedTransactions known = prepared_transactions();
+	for (core::Index i = 0; i < count; ++i)
+		for (int n = 0; n < known.count && is_prepared(sessions[i]); ++n) {
+			const PreparedTransaction& transaction = known.list[n];
+			if (transaction.xid != sessions[i].xid)
+				continue;
+			sessions[i].gid = transaction.gid;
+			sessions[i].xact_start = transaction.prepared;
+			sessions[i].role = transaction.owner;
+			sessions[i].database = transaction.database;
+		}
 }
 
 } // namespace unblock::server

@@ -5,6 +5,23 @@
 
 namespace unblock::server {
 
+struct PreparedTransaction {
+	TransactionId xid;
+	const char* gid;
+	TimestampTz prepared;
+	Oid owner;
+	Oid database;
+};
+
+// Palloc'd.
+struct PreparedTransactions {
+	PreparedTransaction* list;
+	int count;
+};
+
+// All of the server. Reads no catalog.
+PreparedTransactions prepared_transactions();
+
 // Completes the prepared transactions among the sessions: gid, role, database, and as xact_start the
 // moment of PREPARE TRANSACTION. Reads no catalog.
 void fill_prepared(core::Session* sessions, core::Index count);

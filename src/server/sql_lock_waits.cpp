@@ -9,12 +9,6 @@ namespace unblock::server {
 
 namespace {
 
-const char* kind_text(const core::Snapshot& snapshot, const core::Blocker& blocker) {
-	if (blocker.kind == core::Blocks::queued)
-		return "queued";
-	return snapshot.sessions[blocker.node].kind == core::Kind::prepared ? "prepared" : "holds";
-}
-
 void add_blocker(Rows& rows, const core::Snapshot& snapshot, const core::Blocker& blocker) {
 	if (blocker.node == core::kNone) {
 		rows.null();
@@ -23,7 +17,7 @@ void add_blocker(Rows& rows, const core::Snapshot& snapshot, const core::Blocker
 		return;
 	}
 	rows.int4(snapshot.sessions[blocker.node].pid);
-	rows.text(kind_text(snapshot, blocker));
+	add_blocker_kind(rows, snapshot, blocker);
 	add_mode(rows, blocker.mode);
 }
 

@@ -5,6 +5,7 @@
 #include "collect.h"
 #include "columns.h"
 #include "shared_state.h"
+#include "text_snapshot.h"
 
 namespace unblock::server {
 
@@ -41,31 +42,6 @@ struct Findings {
 };
 
 using Lines = std::vector<std::string>;
-
-// Core reads and cuts texts as UTF-8. In a database with another encoding only ASCII is safe to cut.
-std::string_view ascii_only(std::string_view text) {
-	char* copy = pnstrdup(text.data() == nullptr ? "" : text.data(), text.size());
-	for (char* c = copy; *c != '\0'; ++c)
-		if (IS_HIGHBIT_SET(*c))
-			*c = '?';
-	return copy;
-}
-
-// A snapshot for texts.
-const Collected& collect_for_texts() {
-	Collected* collected = collect(Purpose::reporting);
-	if (GetDatabaseEncoding() == PG_UTF8)
-		return *collected;
-	for (std::size_t i = 0; i < collected->snapshot.sessions.size(); ++i) {
-		core::Session& session = collected->sessions[i];
-		for (std::string_view* text :
-		     {&session.datname, &session.usename, &session.application_name, &session.query, &session.gid})
-			*text = ascii_only(*text);
-	}
-	for (std::size_t i = 0; i < collected->snapshot.locks.size(); ++i)
-		collected->locks[i].label = ascii_only(collected->locks[i].label);
-	return *collected;
-}
 
 void add_measure(Rows& rows, const char* name, Measure& measure, uint64 times) {
 	const auto last = static_cast<double>(pg_atomic_read_u64(&measure.last));

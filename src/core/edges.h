@@ -1,0 +1,27 @@
+// The pairs of the wait graph as a list, for reports that want each of them.
+#pragma once
+
+#include "wait_graph.h"
+
+#include <cstddef>
+#include <vector>
+
+namespace unblock::core {
+
+// One session waits for another one.
+struct Edge {
+	Index waiter = kNone; // the wait, an index into Snapshot::waiters
+	Blocker blocker;
+};
+
+struct Edges {
+	std::vector<Edge> list;
+	bool cut = false; // there are more than were asked for
+};
+
+// At most `most` pairs: lock by lock, in the order of each queue, those who hold the lock before those who
+// are ahead. Several processes of one session that wait for the same lock in the same mode count once for
+// each blocker. O(holders + queue) of its lock for each wait. Throws std::bad_alloc.
+Edges edges(const WaitGraph& graph, std::size_t most);
+
+} // namespace unblock::core

@@ -1,0 +1,40 @@
+// What keeps vacuum from removing dead rows: everything in the server that may still want to see them.
+#pragma once
+
+#include "snapshot.h"
+
+#include <cstdint>
+#include <span>
+#include <string_view>
+
+namespace unblock::core {
+
+enum class HorizonKind : std::uint8_t { session, prepared, slot, standby };
+
+// "session", "prepared transaction", "replication slot", "standby".
+std::string_view name(HorizonKind kind) noexcept;
+
+// One holder of an xmin (or of an xid, which counts as one).
+struct HorizonHolder {
+	HorizonKind kind = HorizonKind::session;
+	std::int32_t pid = 0;       // 0: no process
+	std::uint32_t xmin = 0;     // the older of its xid and its xmin
+	std::uint32_t age = 0;      // transactions since; set by rank_horizon
+	bool oldest = false;        // nobody's xmin is older; set by rank_horizon
+	Time since = 0;             // when its transaction began, or was prepared; 0: not known
+	std::uint32_t database = 0; // OID, 0: none
+	std::uint32_t role = 0;     // OID, 0: none
+	bool masked = false;
+
+	// Views into memory of the server; without data: not known or not to be shown.
+	std::string_view name; // application, gid, name of the slot, or application of the standby
+	std::string_view datname;
+	std::string_view usename;
+};
+
+// Sets age and oldest, and sorts: oldest xmin first, then kind, then pid, then name. `next_xid` is the next
+// transaction id to be given out; ids are compared as the server does it, modulo 2^32 (transam.c,
+// TransactionIdPrecedes). O(n log n).
+void rank_horizon(std::span<HorizonHolder> holders, std::uint32_t next_xid) noexcept;
+
+} // namespace unblock::core

@@ -1,0 +1,173 @@
+// Reads what ComputeXidHorizons() (procarray.c) reads: the transaction ids and
+// xmins in the process array, and the xmins of replication slots.
+
+#include "horizon.h"
+#include "backend_status.h"
+#include "names.h"
+#include "prepared.h"
+#include "privileges.h"
+
+extern "C" {
+#include "storage/spin.h"
+}
+
+namespace unblock::server {
+
+namespace {
+
+struct Holding {
+	int process_number;
+	int pid;
+	TransactionId xmin;
+	bool is_standby;
+};
+
+// The older of two transaction ids, either of which may be none.
+TransactionId older(TransactionId a, TransactionId b) {
+	if (!TransactionIdIsNormal(a) || !TransactionIdIsNormal(b))
+		return TransactionIdIsNormal(a) ? a : b;
+	return TransactionIdPrecedes(a, b) ? a : b;
+}
+
+// Processes with an xid or an xmin. ProcArrayLock keeps them from leaving in between.
+int read_processes(Holding* found) {
+	int count = 0;
+	LWLockAcquire(ProcArrayLock, LW_SHARED);
+	for (int number = 0; number < compat::process_count(); ++number) {
+		const PGPROC* proc = compat::proc_at(number);
+		const TransactionId xmin = older(proc->xid, proc->xmin);
+		// The server does not wait for these either.
+		const bool ignored = (proc->statusFlags & (PROC_IN_VACUUM | PROC_IN_LOGICAL_DECODING)) != 0;
+		if (proc->pid == 0 || ignored || !TransactionIdIsNormal(xmin))
+			continue;
+		const bool is_standby = (proc->statusFlags & PROC_AFFECTS_ALL_HORIZONS) != 0;
+		found[count++] = {number, proc->pid, xmin, is_standby};
+	}
+	LWLockRelease(ProcArrayLock);
+	return count;
+}
+
+const char* process_name(const Status& status, const StatusTexts& texts) {
+	if (texts.application_name[0] != '\0' || status.type == B_BACKEND)
+		return valid_text(pstrdup(texts.application_name));
+	return GetBackendTypeDesc(status.type);
+}
+
+core::HorizonHolder holder_of(const Holding& holding, const StatusTexts& texts) {
+	core::HorizonHolder holder;
+	holder.kind = holding.is_standby ? core::HorizonKind::standby : core::HorizonKind::session;
+	holder.pid = holding.pid;
+	holder.xmin = holding.xmin;
+	Status status;
+	if (!read_status(compat::proc_at(holding.process_number), holding.pid, &status, &texts)) {
+		holder.masked = true;
+		return holder;
+	}
+	holder.database = status.database;
+	holder.role = status.role;
+	holder.masked = !may_see(status.role);
+	if (holder.masked)
+		return holder;
+	holder.name = process_name(status, texts);
+	holder.since = status.xact_start;
+	return holder;
+}
+
+core::HorizonHolder holder_of(const PreparedTransaction& transaction) {
+	core::HorizonHolder holder;
+	holder.kind = core::HorizonKind::prepared;
+	holder.name = transaction.gid;
+	holder.xmin = transaction.xid;
+	holder.since = transaction.prepared;
+	holder.database = transaction.database;
+	holder.role = transaction.owner;
+	return holder;
+}
+
+struct Slot {
+	NameData name;
+	Oid database;
+	pid_t pid;
+	TransactionId xmin;
+};
+
+// Nothing in here may allocate or raise.
+int read_slots(Slot* found) {
+	int count = 0;
+	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
+	for (int i = 0; i < max_replication_slots; ++i) {
+		ReplicationSlot* slot = &ReplicationSlotCtl->replication_slots[i];
+		if (!slot->in_use)
+			continue;
+		SpinLockAcquire(&slot->mutex);
+		const TransactionId data = slot->effective_xmin;
+		const TransactionId catalogs = slot->effective_catalog_xmin;
+		const bool counts = !compat::is_invalidated(slot);
+		Slot& copy = found[count];
+		copy.name = slot->data.name;
+		copy.database = slot->data.database;
+		copy.pid = slot->active_pid;
+		SpinLockRelease(&slot->mutex);
+		copy.xmin = older(data, catalogs);
+		if (counts && TransactionIdIsNormal(copy.xmin))
+			++count;
+	}
+	LWLockRelease(ReplicationSlotControlLock);
+	return count;
+}
+
+core::HorizonHolder holder_of(const Slot& slot) {
+	core::HorizonHolder holder;
+	holder.kind = core::HorizonKind::slot;
+	holder.name = NameStr(slot.name);
+	holder.pid = slot.pid;
+	holder.database = slot.database;
+	holder.xmin = slot.xmin;
+	return holder;
+}
+
+void fill_names(Horizon& horizon) {
+	const auto view = [](const char* text) {
+		return text == nullptr ? std::string_view() : std::string_view(text);
+	};
+	const Names names = open_names();
+	for (std::size_t i = 0; i < horizon.count; ++i) {
+		horizon.holders[i].datname = view(database_name(names, horizon.holders[i].database));
+		horizon.holders[i].usename = view(role_name(names, horizon.holders[i].role));
+	}
+	close_names(names);
+}
+
+template <class T>
+T* allocate(int n) {
+	return static_cast<T*>(palloc(sizeof(T) * static_cast<Size>(std::max(n, 1))));
+}
+
+} // namespace
+
+Horizon collect_horizon() {
+	auto* processes = allocate<Holding>(compat::process_count());
+	auto* slots = allocate<Slot>(max_replication_slots);
+	const TransactionId next = ReadNextTransactionId();
+	const int process_count = read_processes(processes);
+	const int slot_count = read_slots(slots);
+	const PreparedTransactions prepared = prepared_transactions();
+	const StatusTexts texts = make_status_texts();
+
+	Horizon horizon = {};
+	horizon.holders = allocate<core::HorizonHolder>(process_count + slot_count + prepared.count);
+	const auto add = [&horizon](const core::HorizonHolder& holder) {
+		new (&horizon.holders[horizon.count++]) core::HorizonHolder(holder);
+	};
+	for (int i = 0; i < process_count; ++i)
+		add(holder_of(processes[i], texts));
+	for (int i = 0; i < slot_count; ++i)
+		add(holder_of(slots[i]));
+	for (int i = 0; i < prepared.count; ++i)
+		add(holder_of(prepared.list[i]));
+	fill_names(horizon);
+	core::rank_horizon({horizon.holders, horizon.count}, next);
+	return horizon;
+}
+
+} // namespace unblock::server
