@@ -7,6 +7,7 @@
 #include <array>
 #include <bit>
 #include <cstdint>
+#include <optional>
 #include <string_view>
 
 namespace unblock::core {
@@ -99,5 +100,9 @@ constexpr LockMode strongest(ModeMask modes) noexcept {
 constexpr std::string_view name(LockMode mode) noexcept {
 	return detail::kModeNames[static_cast<std::size_t>(mode)];
 }
+
+// The mode of a name in any case (of ASCII): as pg_locks shows it, "AccessShareLock", or as LOCK TABLE takes
+// it, "ACCESS SHARE". Nothing for any other text.
+std::optional<LockMode> lock_mode(std::string_view name) noexcept;
 
 } // namespace unblock::core

@@ -86,6 +86,7 @@ struct WaitGraph::Impl {
 	std::vector<NodeFacts> nodes;
 	std::vector<Index> roots;
 	std::vector<Index> component_of; // by node; kNone in no wait
+	std::optional<Digraph> reversed; // from waiters to blockers
 	std::optional<RootSets> root_sets;
 	std::vector<bool> top_of_cycle; // by node
 };
@@ -93,10 +94,10 @@ struct WaitGraph::Impl {
 // All that takes the whole graph: cycles, frees, totals, roots.
 void WaitGraph::Impl::search() {
 	const Digraph graph = block_graph(groups);
-	const Digraph reversed = graph.reversed();
+	reversed.emplace(graph.reversed());
 	Components components = strong_components(graph, groups.nodes());
 	const std::vector<Index> starts = find_starts(groups, graph, components);
-	const Reach reach = count_reach(groups, graph, reversed, components, starts);
+	const Reach reach = count_reach(groups, graph, *reversed, components, starts);
 
 	std::vector<Index> size(components.count, 0);
 	for (const Index node : groups.nodes())
@@ -110,7 +111,7 @@ void WaitGraph::Impl::search() {
 		if (facts.root)
 			roots.push_back(node);
 	}
-	root_sets.emplace(reversed, components, roots);
+	root_sets.emplace(*reversed, components, roots);
 	component_of = std::move(components.of);
 	sort_roots();
 }
@@ -258,6 +259,31 @@ std::vector<Blocker> WaitGraph::blockers_of(Index waiter, std::size_t most) cons
 		    return found.size() < most;
 	    });
 	return found;
+}
+
+std::vector<Index> WaitGraph::with_all_ahead(std::span<const Index> sessions) const {
+	const Digraph& up = *impl_->reversed;
+	std::vector<bool> found(up.nodes(), false);
+	std::vector<Index> to_visit;
+	const auto visit = [&](Index node) {
+		if (!found[node]) {
+			found[node] = true;
+			to_visit.push_back(node);
+		}
+	};
+	for (const Index session : sessions)
+		visit(node_of(session));
+	while (!to_visit.empty()) {
+		const Index node = to_visit.back();
+		to_visit.pop_back();
+		for (const Index blocker : up.successors(node))
+			visit(blocker);
+	}
+	std::vector<Index> nodes;
+	for (Index node = 0; node < snapshot().sessions.size(); ++node)
+		if (found[node])
+			nodes.push_back(node);
+	return nodes;
 }
 
 } // namespace unblock::core

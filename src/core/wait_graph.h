@@ -98,6 +98,10 @@ public:
 	// queued counts as hard), each node once. O(holders + queue) of its lock. Throws std::bad_alloc.
 	std::vector<Blocker> blockers_of(Index waiter, std::size_t most = SIZE_MAX) const;
 
+	// The nodes of these sessions and all that they wait for, directly or through others; ascending by
+	// index, each once. Linear in the graph, however many sessions are asked for. Throws std::bad_alloc.
+	std::vector<Index> with_all_ahead(std::span<const Index> sessions) const;
+
 	// The primary blocker of a wait, which draws the tree, is a hard blocker if there is one, else
 	// the first conflicting one in the queue. Among several hard ones it is the one that frees most,
 	// then the one with the oldest transaction, then the lower pid.

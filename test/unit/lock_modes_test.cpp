@@ -81,5 +81,26 @@ TEST(LockModes, NamesAreThoseOfPgLocks) {
 	EXPECT_EQ(name(LockMode::access_exclusive), "AccessExclusiveLock");
 }
 
+TEST(LockModes, ModesOfNames) {
+	for (int m = 1; m < kLockModes; ++m)
+		EXPECT_EQ(lock_mode(name(mode(m))), mode(m));
+	EXPECT_EQ(lock_mode("accessexclusivelock"), LockMode::access_exclusive);
+	EXPECT_EQ(lock_mode("ACCESS SHARE"), LockMode::access_share);
+	EXPECT_EQ(lock_mode("row share"), LockMode::row_share);
+	EXPECT_EQ(lock_mode("Row Exclusive"), LockMode::row_exclusive);
+	EXPECT_EQ(lock_mode("SHARE UPDATE EXCLUSIVE"), LockMode::share_update_exclusive);
+	EXPECT_EQ(lock_mode("SHARE"), LockMode::share);
+	EXPECT_EQ(lock_mode("SHARE ROW EXCLUSIVE"), LockMode::share_row_exclusive);
+	EXPECT_EQ(lock_mode("EXCLUSIVE"), LockMode::exclusive);
+	EXPECT_EQ(lock_mode("access Exclusive"), LockMode::access_exclusive);
+}
+
+TEST(LockModes, OtherTextsAreNoNames) {
+	for (const std::string_view text : {"", " ", "lock", "none", "AccessExclusive", "ACCESS EXCLUSIVE MODE",
+	                                    "ACCESS  EXCLUSIVE", " SHARE", "SHARE ", "SHAR", "SIReadLock", "8"})
+		EXPECT_EQ(lock_mode(text), std::nullopt) << text;
+	EXPECT_EQ(lock_mode(std::string_view("SHARE\0", 6)), std::nullopt);
+}
+
 } // namespace
 } // namespace unblock::core

@@ -1,5 +1,5 @@
 // Every fact of the wait graph against the naive one, on random snapshots of many shapes.
-#include "core/wait_graph.h"
+#include "core/in_the_way.h"
 #include "graph_builder.h"
 #include "naive_graph.h"
 
@@ -45,7 +45,7 @@ struct Shape {
 	std::vector<LockMode> modes;
 };
 
-Shape shape(Dice& dice, int most_sessions) {
+Shape make_shape(Dice& dice, int most_sessions) {
 	const std::vector<std::vector<LockMode>> kinds = {
 	    {LockMode::exclusive},
 	    {LockMode::access_share, LockMode::access_exclusive},
@@ -174,6 +174,46 @@ void compare_roots(const WaitGraph& graph, const NaiveGraph& naive) {
 	EXPECT_EQ(std::vector<Index>(graph.roots().begin(), graph.roots().end()), expected);
 }
 
+void compare_ahead(const WaitGraph& graph, const NaiveGraph& naive, Dice& dice) {
+	std::vector<Index> from;
+	std::vector<Index> expected;
+	for (Index session = 0; session < naive.size; ++session)
+		if (dice.chance(20))
+			from.push_back(session);
+	for (Index node = 0; node < naive.size; ++node)
+		if (std::any_of(from.begin(), from.end(), [&](Index session) {
+			    return naive.node_of(session) == node || naive.reach[node][naive.node_of(session)];
+		    }))
+			expected.push_back(node);
+	EXPECT_EQ(graph.with_all_ahead(from), expected);
+}
+
+// Who is in the way of a request, before it is made and, by the naive graph, after. The graph's snapshot is
+// gone then.
+void compare_request(GraphBuilder& b, const WaitGraph& graph, Dice& dice, const Shape& shape) {
+	const Index lock = static_cast<Index>(dice.from_to(0, shape.locks - 1));
+	const LockMode wanted = dice.one_of(shape.modes);
+	std::vector<Index> holders;
+	for (const Holder& holder : graph.snapshot().holders_of(graph.snapshot().locks[lock]))
+		if (conflict(wanted, holder.modes))
+			holders.push_back(holder.session);
+	const bool awaited = graph.snapshot().locks[lock].waiters > 0;
+	const std::vector<InTheWay> found =
+	    in_the_way(graph, awaited ? lock : kNone, wanted, awaited ? std::vector<Index>{} : holders);
+
+	const Index asker = b.session(1);
+	b.wait(lock, asker, wanted);
+	const Snapshot snapshot = b.snapshot();
+	const NaiveGraph naive(snapshot);
+	std::vector<InTheWay> expected;
+	for (Index node = 0; node < naive.size; ++node)
+		if (naive.reach[node][asker])
+			expected.push_back({node, std::any_of(holders.begin(), holders.end(), [&](Index holder) {
+				                    return naive.node_of(holder) == node;
+			                    })});
+	EXPECT_EQ(found, expected);
+}
+
 // Adds the rows below `parent`, or the tops, as chains() should give them.
 void expect_rows(const NaiveGraph& naive, const std::vector<Index>& parents, Index parent, ChainRow under,
                  std::vector<ChainRow>& rows) {
@@ -225,7 +265,8 @@ void compare(unsigned seed, int most_sessions) {
 	SCOPED_TRACE("seed " + std::to_string(seed));
 	Dice dice(seed);
 	GraphBuilder b;
-	fill(b, dice, shape(dice, most_sessions));
+	const Shape shape = make_shape(dice, most_sessions);
+	fill(b, dice, shape);
 	const Snapshot snapshot = b.snapshot();
 	const WaitGraph graph(snapshot);
 	const NaiveGraph naive(snapshot);
@@ -234,6 +275,8 @@ void compare(unsigned seed, int most_sessions) {
 	compare_roots(graph, naive);
 	if (most_sessions <= 25)
 		compare_chains(graph, naive);
+	compare_ahead(graph, naive, dice);
+	compare_request(b, graph, dice, shape);
 }
 
 TEST(WaitGraphRandom, SmallGraphsAgreeWithTheNaiveOne) {
