@@ -256,6 +256,22 @@ COMMENT ON COLUMN unblock.horizon.since IS 'When the transaction began or was pr
 COMMENT ON COLUMN unblock.horizon.holds_oldest IS 'Nobody else''s xmin is older';
 GRANT SELECT ON unblock.horizon TO PUBLIC;
 
+CREATE FUNCTION unblock.locks_held(
+    pid int,
+    OUT locktype text,
+    OUT database oid,
+    OUT relation oid,
+    OUT lock text,
+    OUT mode text,
+    OUT granted boolean,
+    OUT fastpath boolean,
+    OUT waiters int
+)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'pg_unblock_locks_held';
+COMMENT ON FUNCTION unblock.locks_held(int) IS 'Locks that a process holds or awaits, each in each mode, strongest first, with the number of processes that wait because of it; pid 0: the locks of all prepared transactions';
+
 CREATE FUNCTION unblock.stats(
     OUT counter text,
     OUT value double precision,
@@ -339,3 +355,19 @@ CREATE FUNCTION unblock.terminate_idle(
     LANGUAGE c VOLATILE PARALLEL UNSAFE
     AS 'MODULE_PATHNAME', 'pg_unblock_terminate_idle';
 COMMENT ON FUNCTION unblock.terminate_idle(interval, boolean, boolean, name) IS 'Ends the sessions of one database that have waited for their client inside a transaction for older_than or longer';
+
+CREATE FUNCTION unblock.clear_path(
+    relation regclass,
+    mode text DEFAULT 'AccessExclusiveLock',
+    older_than interval DEFAULT '5s',
+    dry_run boolean DEFAULT false,
+    OUT pid int,
+    OUT usename name,
+    OUT state text,
+    OUT outcome text,
+    OUT detail text
+)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'pg_unblock_clear_path';
+COMMENT ON FUNCTION unblock.clear_path(regclass, text, interval, boolean) IS 'Ends the sessions that have waited for their client inside a transaction for older_than or longer and stand in the way, directly or through others, of a lock on the relation in this mode; only on the relation itself, not on its partitions';

@@ -9,6 +9,7 @@
 #include "../core/clock.h"
 #include "../core/graph_text.h"
 #include "../core/horizon.h"
+#include "../core/in_the_way.h"
 #include "../core/policy.h"
 #include "../core/render.h"
 #include "../core/statement_waits.h"
@@ -44,6 +45,7 @@ extern "C" {
 #include "access/twophase.h"
 #include "access/xact.h"
 #include "access/xlog.h"
+#include "catalog/catalog.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
 #include "catalog/pg_database.h"
@@ -120,6 +122,16 @@ inline LocalTransactionId local_xid(const PGPROC* proc) {
 	return proc->lxid;
 }
 
+// A virtual transaction id as a pair that can be compared: of the transaction of this process that has this
+// local id, and as lock.c hands them out.
+using VirtualXid = std::pair<int, LocalTransactionId>;
+inline VirtualXid virtual_xid(const PGPROC* proc, LocalTransactionId local) {
+	return {proc->backendId, local};
+}
+inline VirtualXid virtual_xid(const VirtualTransactionId& id) {
+	return {id.backendId, id.localTransactionId};
+}
+
 // Calls visit(PGPROC*) for each process of a lock group, its leader included. The partition locks are held.
 // (ilist.h's own macros for this do not compile as C++.)
 template <class Visit>
@@ -150,6 +162,13 @@ inline int status_count() {
 }
 
 // --- lock manager ------------------------------------------------------------------------------------
+
+// A process's lock on its own virtual transaction, in the fast path. fpInfoLock is held.
+inline LOCKTAG fastpath_virtual_transaction(const PGPROC* proc) {
+	LOCKTAG tag;
+	SET_LOCKTAG_VIRTUALTRANSACTION(tag, (VirtualTransactionId{proc->backendId, proc->fpLocalTransactionId}));
+	return tag;
+}
 
 // Calls visit(PROCLOCK*) for each holder or waiter of a lock.
 template <class Visit>

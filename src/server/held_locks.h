@@ -1,4 +1,4 @@
-// How many locks a session holds, and its strongest one.
+// What locks a process holds: how many, the strongest one, or each of them.
 #pragma once
 
 #include "collect.h"
@@ -14,5 +14,24 @@ struct HeldLocks {
 // For each session i of the snapshot with wanted[i]. Palloc'd, all sessions long. The partition locks are
 // held shared for as long as the locks of these sessions take to count.
 HeldLocks* count_held_locks(const Collected& collected, const bool* wanted);
+
+// A lock in one mode.
+struct LockEntry {
+	LOCKTAG tag;
+	core::LockMode mode;
+	bool granted;
+	bool fastpath;
+	int waiters; // processes that wait for it in a conflicting mode; if it is not granted, those behind
+};
+
+struct LockEntries {
+	LockEntry* entries; // palloc'd
+	int count;
+};
+
+// All that a process holds or awaits, as pg_locks shows it (lock.c, GetLockStatusData()); pid 0: what all
+// prepared transactions hold. Predicate locks, which block nobody, are none of them. The partition locks are
+// held shared for as long as these locks and their queues take to read.
+LockEntries read_locks(int pid);
 
 } // namespace unblock::server

@@ -1,57 +1,15 @@
 // unblock.terminate(), unblock.cancel() and unblock.terminate_idle(): what a
 // person does by hand, with the identity checks of the enforcer.
 
+#include "actions.h"
 #include "boundary.h"
-#include "collect.h"
-#include "farewell.h"
-#include "log_line.h"
-#include "names.h"
 #include "privileges.h"
-#include "rows.h"
-#include "shared_state.h"
-#include "signal.h"
 
 namespace unblock::server {
 
 namespace {
 
-constexpr core::Micros kDefaultWait = 5 * core::kSecond;
-constexpr long kPollMilliseconds = 10;
-constexpr char kUnreadable[] = "The session's state could not be read. Nothing was done.";
-
-// One row of the result.
-struct Outcome {
-	int pid;
-	const char* usename;
-	const char* state; // nullptr if the caller may not see it
-	const char* outcome;
-	const char* detail;
-	TimestampTz backend_start; // of a session that was told to end, else 0
-};
-
-void add_row(Rows& rows, const Outcome& outcome) {
-	rows.int4(outcome.pid);
-	if (outcome.usename == nullptr)
-		rows.null();
-	else
-		rows.name(outcome.usename);
-	rows.text(outcome.state);
-	rows.text(outcome.outcome);
-	rows.text(outcome.detail);
-	rows.end_row();
-}
-
 // --- arguments ---------------------------------------------------------------------------------------
-
-[[noreturn]] void refuse_null(const char* argument) {
-	ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", argument)));
-	pg_unreachable();
-}
-
-void refuse_null_argument(FunctionCallInfo fcinfo, int number, const char* argument) {
-	if (PG_ARGISNULL(number))
-		refuse_null(argument);
-}
 
 int pid_argument(FunctionCallInfo fcinfo, int number) {
 	refuse_null_argument(fcinfo, number, "pid");
@@ -66,21 +24,6 @@ int pid_argument(FunctionCallInfo fcinfo, int number) {
 		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE),
 		                errmsg("PID %d is the calling session itself", pid)));
 	return pid;
-}
-
-// A length of time; months count 30 days, as elsewhere in the server.
-core::Micros length_argument(FunctionCallInfo fcinfo, int number, const char* argument) {
-	refuse_null_argument(fcinfo, number, argument);
-	const Interval* interval = PG_GETARG_INTERVAL_P(number);
-	const int64 days = static_cast<int64>(interval->month) * DAYS_PER_MONTH + interval->day;
-	int64 length;
-	if (pg_mul_s64_overflow(days, USECS_PER_DAY, &length) ||
-	    pg_add_s64_overflow(length, interval->time, &length))
-		ereport(ERROR, (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s is out of range", argument)));
-	if (length < 0)
-		ereport(ERROR,
-		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("%s must not be negative", argument)));
-	return length;
 }
 
 // --- one session -------------------------------------------------------------------------------------
@@ -99,79 +42,6 @@ Found find_client(int pid, Status* status) {
 		        (errcode(ERRCODE_INVALID_PARAMETER_VALUE), errmsg("PID %d is not a client backend", pid),
 		         errdetail("Only sessions of clients are ended or canceled.")));
 	return Found::client;
-}
-
-Outcome outcome_for(const Names& names, int pid, Oid role, core::State state) {
-	Outcome outcome = {};
-	outcome.pid = pid;
-	outcome.usename = role_name(names, role);
-	outcome.state = may_see(role) ? state_name(state) : nullptr;
-	return outcome;
-}
-
-void tell(Outcome& outcome, const char* what, const char* detail) {
-	outcome.outcome = what;
-	outcome.detail = detail;
-}
-
-Farewell note_for(core::Action action, const char* function) {
-	Farewell note = {};
-	note.asked = Farewell::Asked::by_role;
-	note.action = action;
-	namestrcpy(&note.role, GetUserNameFromId(GetUserId(), false));
-	namestrcpy(&note.function, function);
-	return note;
-}
-
-// Signals and says how it went; a terminated session's end is still to be waited for.
-void act(Outcome& outcome, const Target& target, const Farewell& note) {
-	const core::Action action = note.action;
-	switch (send(target, action, settings.explain_actions ? &note : nullptr)) {
-	case Sent::sent:
-		if (action == core::Action::terminate) {
-			outcome.backend_start = target.backend_start;
-			count(kManualTerminated);
-		} else {
-			tell(outcome, "canceled", "The statement was told to stop.");
-			count(kManualCancelled);
-		}
-		log_manual_action(action, NameStr(note.function), target.pid, outcome.usename ? outcome.usename : "");
-		break;
-	case Sent::gone:
-		tell(outcome, "gone", "There is no such session any more.");
-		break;
-	case Sent::changed:
-		tell(outcome, "changed", "The session went on in the last moment. Nothing was done.");
-		break;
-	case Sent::busy:
-		tell(outcome, "changed", kUnreadable);
-		break;
-	case Sent::failed:
-		tell(outcome, "still there", psprintf("The signal could not be sent: %s.", strerror(errno)));
-		break;
-	}
-}
-
-// Waits until the sessions that were told to end are gone, or the time has passed.
-void wait_for_ends(Outcome* outcomes, std::size_t count, core::Micros wait) {
-	core::Micros deadline;
-	if (pg_add_s64_overflow(monotonic_now(), wait, &deadline))
-		deadline = INT64_MAX;
-	const auto is_awaited = [](const Outcome& outcome) { return outcome.outcome == nullptr; };
-	for (;;) {
-		for (std::size_t i = 0; i < count; ++i)
-			if (is_awaited(outcomes[i]) && !is_present(outcomes[i].pid, outcomes[i].backend_start))
-				tell(outcomes[i], "terminated", "The session has ended.");
-		if (std::none_of(outcomes, outcomes + count, is_awaited) || monotonic_now() >= deadline)
-			break;
-		WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kPollMilliseconds,
-		          compat::action_wait_event());
-		ResetLatch(MyLatch);
-		CHECK_FOR_INTERRUPTS();
-	}
-	for (std::size_t i = 0; i < count; ++i)
-		if (is_awaited(outcomes[i]))
-			tell(outcomes[i], "still there", "The session was told to end and has not done so yet.");
 }
 
 // The common part of terminate() and cancel(). False: the outcome is known, nothing is to be done.
@@ -241,12 +111,6 @@ bool is_wanted(const IdleWanted& wanted, const core::WaitGraph& graph, core::Ind
 	       (!wanted.only_blockers || graph.node(index).blocked_total > 0);
 }
 
-// Sessions that the caller may neither see nor hope to signal are left out, as in idle_transactions: a
-// row would tell that they are idle.
-bool may_know(const core::Session& session) {
-	return !session.masked || has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND);
-}
-
 Oid database_argument(FunctionCallInfo fcinfo, int number) {
 	refuse_null_argument(fcinfo, number, "database");
 	return get_database_oid(NameStr(*PG_GETARG_NAME(number)), false);
@@ -270,7 +134,7 @@ PGDLLEXPORT Datum pg_unblock_terminate(PG_FUNCTION_ARGS) {
 		act(outcome, target, note_for(core::Action::terminate, "unblock.terminate"));
 		wait_for_ends(&outcome, 1, wait);
 	}
-	add_row(rows, outcome);
+	add_outcome(rows, outcome);
 	return 0;
 }
 
@@ -290,7 +154,7 @@ PGDLLEXPORT Datum pg_unblock_cancel(PG_FUNCTION_ARGS) {
 			     "The session runs no statement, or one that waits for its client or for a standby, where a "
 			     "cancel is of no use.");
 	}
-	add_row(rows, outcome);
+	add_outcome(rows, outcome);
 	return 0;
 }
 
@@ -310,34 +174,18 @@ PGDLLEXPORT Datum pg_unblock_terminate_idle(PG_FUNCTION_ARGS) {
 	const Collected& collected = *collect(Purpose::reporting);
 	const core::WaitGraph& graph = graph_of(collected);
 	const auto sessions = collected.snapshot.sessions;
-	auto* outcomes =
-	    static_cast<Outcome*>(palloc0(sizeof(Outcome) * std::max<std::size_t>(sessions.size(), 1)));
-	std::size_t count = 0;
-	const Farewell note = note_for(core::Action::terminate, "unblock.terminate_idle");
+	Endings endings(sessions.size(), "unblock.terminate_idle", dry_run);
 	const Names names = open_names();
 	for (core::Index i = 0; i < sessions.size(); ++i) {
-		const core::Session& session = sessions[i];
-		if (!is_wanted(wanted, graph, i) || !may_know(session))
+		if (!is_wanted(wanted, graph, i))
 			continue;
-		Outcome& outcome = outcomes[count++];
-		outcome = outcome_for(names, session.pid, session.role, session.state);
-		if (!may_signal(session.role)) {
-			tell(outcome, "not permitted", "The same rules apply as for pg_terminate_backend().");
-			continue;
-		}
-		if (dry_run) {
-			tell(outcome, "would terminate", "Nothing was done.");
-			continue;
-		}
-		Target target = target_of(session);
+		Target target = target_of(sessions[i]);
 		target.must_block = wanted.only_blockers;
 		target.count_advisory_locks = true; // a person has seen what it blocks
-		act(outcome, target, note);
+		endings.end(names, sessions[i], target);
 	}
 	close_names(names);
-	wait_for_ends(outcomes, count, kDefaultWait);
-	for (std::size_t i = 0; i < count; ++i)
-		add_row(rows, outcomes[i]);
+	endings.finish(rows);
 	return 0;
 }
 }
