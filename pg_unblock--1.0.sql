@@ -340,6 +340,18 @@ CREATE FUNCTION unblock.cancel(
     AS 'MODULE_PATHNAME', 'pg_unblock_cancel';
 COMMENT ON FUNCTION unblock.cancel(int, timestamptz) IS 'Cancels the statement of a session, only in the transaction that began at xact_start if that is given';
 
+CREATE FUNCTION unblock.pause(length interval) RETURNS timestamptz
+    LANGUAGE c VOLATILE STRICT PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'pg_unblock_pause';
+COMMENT ON FUNCTION unblock.pause(interval) IS 'The enforcer acts on nobody for this long and then resumes by itself; returns the moment when it will. A restart of the server ends the pause';
+REVOKE EXECUTE ON FUNCTION unblock.pause(interval) FROM PUBLIC;
+
+CREATE FUNCTION unblock.resume() RETURNS boolean
+    LANGUAGE c VOLATILE PARALLEL UNSAFE
+    AS 'MODULE_PATHNAME', 'pg_unblock_resume';
+COMMENT ON FUNCTION unblock.resume() IS 'Ends a pause of the enforcer; false if there was none';
+REVOKE EXECUTE ON FUNCTION unblock.resume() FROM PUBLIC;
+
 CREATE FUNCTION unblock.terminate_idle(
     older_than interval DEFAULT '1min',
     only_blockers boolean DEFAULT false,

@@ -126,6 +126,7 @@ const Turn& Policy::look(const WaitGraph& graph, const ClusterSettings& cluster,
 	monotonic_ = monotonic;
 	turn_.decisions.clear();
 	turn_.sleep.reset();
+	paused_ = cluster.paused_for > 0;
 
 	for (Index index = 0; index < snapshot.sessions.size(); ++index) {
 		if (!is_client(snapshot.sessions[index], index))
@@ -138,6 +139,8 @@ const Turn& Policy::look(const WaitGraph& graph, const ClusterSettings& cluster,
 	sort_decisions(graph);
 	apply_fuse(cluster.max_actions_per_minute);
 
+	if (paused_)
+		wake_in(cluster.paused_for);
 	// Whoever is not in any rule's condition yet, and sessions to come.
 	if (cluster.smallest_limit > 0)
 		wake_in(cluster.smallest_limit);
@@ -158,7 +161,7 @@ void Policy::judge(const WaitGraph& graph, Index index, Memory& memory) {
 	subject.blocking_idle = memory.blocking_idle;
 
 	const Limits& limits = session.limits;
-	if (limits.mode == Mode::off)
+	if (limits.mode == Mode::off || paused_)
 		return;
 	const bool dry_run = limits.mode == Mode::dry_run;
 	bool decided = false;

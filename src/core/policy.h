@@ -47,6 +47,7 @@ struct Decision {
 struct ClusterSettings {
 	Micros smallest_limit = 0;       // of all limits in force anywhere, of sessions to come too; 0: none
 	int max_actions_per_minute = 30; // 0: no fuse
+	Micros paused_for = 0;           // enforcement is paused for that long still
 };
 
 // What one look led to.
@@ -116,7 +117,8 @@ private:
 	Micros monotonic_ = 0;
 	Micros minute_began_ = 0;   // of the fuse, monotonic
 	int actions_in_minute_ = 0; // 0: no minute runs
-	bool blown_ = false;        // in this minute
+	bool paused_ = false;
+	bool blown_ = false; // in this minute
 };
 
 // Whether a session waits for its client inside a transaction, by its state alone.

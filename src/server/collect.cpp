@@ -351,12 +351,6 @@ Collected* collect(Purpose purpose) {
 	return collected;
 }
 
-core::Micros monotonic_now() {
-	instr_time now;
-	INSTR_TIME_SET_CURRENT(now);
-	return static_cast<core::Micros>(INSTR_TIME_GET_MICROSEC(now));
-}
-
 core::WaitGraph& graph_of(const Collected& collected) {
 	auto* graph = Owned<core::WaitGraph>::in(CurrentMemoryContext);
 	const core::Snapshot* snapshot = &collected.snapshot;

@@ -7,6 +7,7 @@
 #pragma once
 
 #include "backend_status.h"
+#include "monotonic.h"
 #include "session_slot.h"
 
 namespace unblock::server {
@@ -40,9 +41,6 @@ enum class Purpose {
 // The snapshot holds all processes that wait for a lock or hold an awaited one, and all client sessions
 // in a transaction or with track_activities off.
 Collected* collect(Purpose purpose);
-
-// The clock that never steps, in µs.
-core::Micros monotonic_now();
 
 // A core phase that builds the graph of a snapshot, which lives as long as the current context.
 core::WaitGraph& graph_of(const Collected& collected);

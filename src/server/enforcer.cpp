@@ -118,6 +118,10 @@ void carry_out(Memory& memory, const Collected& collected, const core::Decision&
 		log_action(line);
 		return;
 	}
+	if (enforcement_paused_for() > 0) { // since the decision
+		memory.policy.carried_out(session, false);
+		return;
+	}
 	const Sent sent = end_session(collected, decision, farewell);
 	const int kill_error = errno;
 	memory.policy.carried_out(session, sent == Sent::sent);
@@ -209,6 +213,7 @@ long take_turn(Memory& memory) {
 		core::ClusterSettings cluster;
 		cluster.smallest_limit = smallest * per_millisecond;
 		cluster.max_actions_per_minute = settings.max_actions_per_minute;
+		cluster.paused_for = enforcement_paused_for();
 		sleep = look_and_act(memory, cluster);
 		pg_atomic_write_u32(&shared->plan, smallest);
 	} else

@@ -92,4 +92,21 @@ void log_manual_action(core::Action action, const char* function, int pid, const
 	log_action(line.data);
 }
 
+void log_pause(core::Micros length) {
+	StringInfoData line;
+	initStringInfo(&line);
+	appendStringInfoString(&line, "pg_unblock: action=pause");
+	add_text(&line, "for", duration_text(length).text);
+	add_text(&line, "by", GetUserNameFromId(GetUserId(), false));
+	log_action(line.data);
+}
+
+void log_resume() {
+	StringInfoData line;
+	initStringInfo(&line);
+	appendStringInfoString(&line, "pg_unblock: action=resume");
+	add_text(&line, "by", GetUserNameFromId(GetUserId(), false));
+	log_action(line.data);
+}
+
 } // namespace unblock::server

@@ -1,6 +1,7 @@
 // Allocation of shared memory and the small questions to it.
 
 #include "shared_state.h"
+#include "monotonic.h"
 
 namespace unblock::server {
 
@@ -43,6 +44,7 @@ void initialize(SharedState& shared) {
 		pg_atomic_init_u32(&value, 0);
 	pg_atomic_init_u32(&shared.file_values_known, 0);
 	pg_atomic_init_u32(&shared.fuse_is_blown, 0);
+	pg_atomic_init_u64(&shared.paused_until, 0);
 	pg_atomic_init_u64(&shared.clock_wall, 0);
 	pg_atomic_init_u64(&shared.clock_monotonic, 0);
 	pg_atomic_init_u64(&shared.clock_steady_since, 0);
@@ -96,6 +98,11 @@ SharedState* require_shared_state() {
 		         errhint("Add \"shared_preload_libraries = 'pg_unblock'\" to postgresql.conf "
 		                 "(beside what is listed there already) and restart the server.")));
 	return state;
+}
+
+core::Micros enforcement_paused_for() {
+	const uint64 until = state == nullptr ? 0 : pg_atomic_read_u64(&state->paused_until);
+	return until == 0 ? 0 : std::max<core::Micros>(static_cast<core::Micros>(until) - monotonic_now(), 0);
 }
 
 void wake_enforcer() {

@@ -47,6 +47,8 @@ struct SharedState {
 	pg_atomic_uint32 file_values[kSessionSettings];
 	pg_atomic_uint32 file_values_known;
 	pg_atomic_uint32 fuse_is_blown;
+	// Until when unblock.pause() holds back the enforcer, on the clock that never steps; 0: it does not.
+	pg_atomic_uint64 paused_until;
 	// What the enforcer's clock was when it last looked, so that its next life goes on from there.
 	pg_atomic_uint64 clock_wall;
 	pg_atomic_uint64 clock_monotonic;
@@ -66,6 +68,9 @@ SharedState* shared_state();
 
 // Raises 55000 with the line to add to the configuration if the module is not preloaded.
 SharedState* require_shared_state();
+
+// For how long the enforcer is to act on nobody, in µs; 0: it is not paused.
+core::Micros enforcement_paused_for();
 
 // Wakes the enforcer from its sleep, if there is one.
 void wake_enforcer();

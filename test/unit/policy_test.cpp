@@ -571,6 +571,44 @@ TEST_F(PolicyTest, WhoWasReportedInDryRunIsEndedOnceItIsEarnest) {
 	EXPECT_FALSE(turn.decisions.front().dry_run);
 }
 
+TEST_F(PolicyTest, PausedItDecidesNothingAndWakesWhenThePauseEnds) {
+	leak(idle_limit(kSecond));
+	server.advance(5 * kSecond);
+	enforcer.cluster.paused_for = 3 * kSecond;
+	Turn turn = look();
+	EXPECT_TRUE(turn.decisions.empty());
+	EXPECT_EQ(turn.sleep, 3 * kSecond);
+	EXPECT_FALSE(turn.fuse_blown);
+	server.advance(3 * kSecond);
+	enforcer.cluster.paused_for = 0;
+	turn = look();
+	ASSERT_EQ(turn.decisions.size(), 1U);
+	EXPECT_EQ(turn.decisions.front().measured, 8 * kSecond);
+}
+
+TEST_F(PolicyTest, BlockingIdleTimeIsCollectedDuringAPause) {
+	leak(blocker_limit(4 * kSecond));
+	migrate();
+	enforcer.cluster.paused_for = kSecond;
+	for (int i = 0; i < 6; ++i) {
+		EXPECT_TRUE(look().decisions.empty());
+		server.advance(kSecond);
+	}
+	enforcer.cluster.paused_for = 0;
+	const Turn turn = look();
+	ASSERT_EQ(turn.decisions.size(), 1U);
+	EXPECT_EQ(turn.decisions.front().measured, 6 * kSecond);
+}
+
+TEST_F(PolicyTest, APauseDoesNotUseUpWhatDryRunReportsOnce) {
+	leak(with(idle_limit(kSecond), Mode::dry_run));
+	server.advance(2 * kSecond);
+	enforcer.cluster.paused_for = kSecond;
+	EXPECT_TRUE(look().decisions.empty());
+	enforcer.cluster.paused_for = 0;
+	EXPECT_EQ(look().decisions.size(), 1U);
+}
+
 class PolicyFuse : public PolicyTest {
 protected:
 	PolicyFuse() { enforcer.cluster.max_actions_per_minute = 3; }
