@@ -77,9 +77,25 @@ SELECT * FROM unblock.terminate_idle('1min', database => '');
 SELECT * FROM unblock.terminate_idle('100 years');
 SELECT * FROM unblock.terminate_idle('1h', true, true, current_database());
 
+-- whose lock, in which mode
+SELECT * FROM unblock.clear_path(NULL);
+SELECT * FROM refused('SELECT unblock.clear_path(4294967295)');
+SELECT * FROM refused('SELECT unblock.clear_path(0)');
+SELECT * FROM refused('SELECT unblock.clear_path(''no_such_table'')');
+SELECT * FROM unblock.clear_path('pg_class', NULL);
+SELECT mode, r.* FROM unnest(ARRAY['ACCESS', '', 'ACCESS EXCLUSIVE MODE', 'SIReadLock']) mode,
+	refused(format('SELECT unblock.clear_path(''pg_class'', %L)', mode)) r;
+SELECT * FROM unblock.clear_path('pg_class', older_than => NULL);
+SELECT * FROM unblock.clear_path('pg_class', older_than => '-1s');
+SELECT * FROM unblock.clear_path('pg_class', older_than => '178000000 years');
+SELECT * FROM unblock.clear_path('pg_class', dry_run => NULL);
+SELECT * FROM sessions_before WHERE pid IN (SELECT pid FROM unblock.clear_path('pg_class', 'Access Exclusive', '100 years', true));
+
 -- The caller is left alone though it is in a transaction, and so is everybody else.
 BEGIN;
 SELECT * FROM unblock.terminate_idle('0');
+LOCK TABLE sessions_before;
+SELECT * FROM unblock.clear_path('sessions_before', older_than => '0');
 COMMIT;
 SELECT count(*) >= 3 AS sessions, count(*) = count(a.pid) AS all_left
 FROM sessions_before LEFT JOIN pg_stat_activity a USING (pid, backend_start);

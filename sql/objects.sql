@@ -11,14 +11,16 @@ WHERE pronamespace = 'unblock'::regnamespace ORDER BY p.oid::regprocedure::text 
 
 -- Arguments of the actions, with names and defaults.
 SELECT pg_get_function_arguments(oid) FROM pg_proc
-WHERE oid IN ('unblock.terminate'::regproc, 'unblock.cancel'::regproc, 'unblock.terminate_idle'::regproc) ORDER BY 1;
+WHERE oid IN ('unblock.terminate'::regproc, 'unblock.cancel'::regproc, 'unblock.terminate_idle'::regproc,
+	'unblock.clear_path'::regproc) ORDER BY 1;
 
 -- Columns of the reports.
 SELECT attrelid::regclass AS view, attname AS column, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
 WHERE relnamespace = 'unblock'::regnamespace AND attnum > 0 ORDER BY relname, attnum;
 SELECT p AS function, ordinality AS number, name, type::regtype
-FROM unnest(ARRAY['unblock.check', 'unblock.terminate', 'unblock.cancel', 'unblock.terminate_idle']::regproc[]) p
+FROM unnest(ARRAY['unblock.check', 'unblock.terminate', 'unblock.cancel', 'unblock.terminate_idle', 'unblock.clear_path',
+	'unblock.locks_held']::regproc[]) p
 	JOIN pg_proc ON oid = p, unnest(proargnames, proallargtypes, proargmodes) WITH ORDINALITY AS a (name, type, mode)
 WHERE mode = 'o' ORDER BY p::text COLLATE "C", ordinality;
 
