@@ -1,8 +1,10 @@
 // The findings of unblock.check(): what is wrong, worst first, each with its remedy.
 #pragma once
 
+#include "horizon.h"
 #include "wait_graph.h"
 
+#include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string>
@@ -23,7 +25,7 @@ struct Finding {
 	std::string remedy; // empty: nothing to paste
 };
 
-// What the findings need to know beside the graph.
+// What the findings need to know beside the graph. What is not known (0, empty) is not told of.
 struct ServerFacts {
 	bool preloaded = false;
 	bool enforcer_running = false;
@@ -31,14 +33,28 @@ struct ServerFacts {
 	Mode mode = Mode::enforce;   // of the configuration file
 	bool any_limit = false;      // of the file, or of any session
 	bool fuse_blown = false;
-	Micros idle_worth_telling = 60 * kSecond; // idle transactions that block nobody: from this age
+	Micros paused_for = 0; // enforcement is paused for that long still; 0: it is not
+
+	int max_connections = 0;
+	int client_sessions = 0;                // connected clients, in a transaction or not
+	std::uint32_t freeze_max_age = 0;       // autovacuum_freeze_max_age
+	std::span<const HorizonHolder> horizon; // as rank_horizon() leaves them
+
+	// From where on it is worth telling.
+	Micros idle_worth_telling = 60 * kSecond;           // idle transactions that block nobody: their age
+	std::size_t waiters_worth_telling = 5;              // as a share of max_connections: at least so many
+	Micros prepared_worth_telling = 300 * kSecond;      // prepared transactions that block nobody
+	std::uint32_t horizon_worth_telling = 1'000'000;    // who holds back vacuum: transactions since …
+	Micros horizon_time_worth_telling = 3600 * kSecond; // … or the age of its transaction
+
 	// Session's remedy by index into Snapshot::sessions; same length. Views into memory of the caller.
 	std::span<const std::string_view> remedies;
 };
 
-// Findings in order of severity, then of how many sessions they concern. Never empty: when all is
-// well, one line of severity ok says so. Sentences are on one line; a remedy has one line per session to end.
-// O(n log n), and for each blocked migration the roots that it waits for. Throws std::bad_alloc.
+// Findings in order of severity, then of how many sessions they concern. Never empty: when nobody is blocked,
+// a line of severity ok says so, whatever else there is to tell. Sentences are on one line; a remedy has one
+// line per session to end. O(n log n), for each blocked migration the roots that it waits for, and for each
+// of at most 50 sets of roots a look at all different sets. Throws std::bad_alloc.
 std::vector<Finding> check(const WaitGraph& graph, std::span<const ChainRow> rows, const ServerFacts& facts);
 
 } // namespace unblock::core

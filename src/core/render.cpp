@@ -289,25 +289,6 @@ std::string Tree::statement(Index row, std::size_t room) const {
 	return fit(self.masked ? kInsufficientPrivilege : self.query, room);
 }
 
-std::string call(std::string_view function, const Session& session, std::string_view xact_start_text) {
-	if (xact_start_text.empty())
-		return {};
-	std::string text = "SELECT unblock.";
-	text.append(function).append("(").append(std::to_string(session.pid));
-	text.append(", ").append(quote_literal(xact_start_text)).append(");");
-	return text;
-}
-
-std::string rollback_prepared(const Session& session) {
-	if (session.gid.empty())
-		return {};
-	std::string text = "ROLLBACK PREPARED " + quote_literal(session.gid) + ";";
-	// It works in that database only. On one line, lest the name end the comment.
-	if (!session.datname.empty())
-		text += " -- in database " + one_line(session.datname);
-	return text;
-}
-
 } // namespace
 
 std::vector<std::string> tree(const WaitGraph& graph, std::span<const ChainRow> rows,
@@ -321,30 +302,6 @@ std::string blocks(const NodeFacts& facts) {
 	std::string text = facts.in_cycle ? "deadlock: " : facts.root ? "root blocker: " : "";
 	text += "blocks " + std::to_string(facts.blocked_total) + ", frees " + std::to_string(facts.frees);
 	return text;
-}
-
-std::string remedy(const Session& session, std::string_view xact_start_text) {
-	if (session.masked)
-		return {};
-	if (session.kind == Kind::prepared)
-		return rollback_prepared(session);
-	if (session.kind != Kind::client || session.wait == Wait::sync_rep)
-		return {};
-	switch (session.state) {
-	case State::unknown:
-	case State::disabled:
-		return {};
-	case State::idle:
-	case State::idle_in_transaction:
-	case State::idle_in_transaction_aborted:
-		return call("terminate", session, xact_start_text);
-	case State::active:
-	case State::fastpath:
-		break;
-	}
-	// The server ignores a cancel while it reads from or writes to the client inside a statement.
-	const bool waits_for_client = session.wait == Wait::client_read || session.wait == Wait::client_write;
-	return call(waits_for_client ? "terminate" : "cancel", session, xact_start_text);
 }
 
 } // namespace unblock::core

@@ -34,13 +34,4 @@ std::string blocks(const NodeFacts& facts);
 // Stands for the statement of a masked session, as in pg_stat_activity.
 inline constexpr std::string_view kInsufficientPrivilege = "<insufficient privilege>";
 
-// What a person should paste to be rid of this session, or empty where there is nothing safe to do:
-// SELECT unblock.terminate(pid, 'xact_start') for a client in a transaction that waits for its client, SELECT
-// unblock.cancel(…) for a client that runs a statement, ROLLBACK PREPARED for a prepared transaction. Nothing
-// for other processes, for a session that is masked, in an unknown state, or in no transaction that could be
-// named (pasted late, its pid may hit a stranger behind a connection pool), nor for one that has committed
-// and waits for a standby. `xact_start_text` is the session's xact_start as the server prints it in full
-// (ISO, with zone); empty: none.
-std::string remedy(const Session& session, std::string_view xact_start_text);
-
 } // namespace unblock::core

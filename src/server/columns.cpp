@@ -109,15 +109,21 @@ void add_blocker_kind(Rows& rows, const core::Snapshot& snapshot, const core::Bl
 		rows.text(snapshot.sessions[blocker.node].kind == core::Kind::prepared ? "prepared" : "holds");
 }
 
-std::string_view* xact_start_texts(const core::Snapshot& snapshot) {
+std::span<const core::SessionTimes> session_times(const core::Snapshot& snapshot) {
 	const std::size_t sessions = snapshot.sessions.size();
-	auto* texts =
-	    static_cast<std::string_view*>(palloc(sizeof(std::string_view) * std::max<std::size_t>(sessions, 1)));
+	auto* times = static_cast<core::SessionTimes*>(
+	    palloc(sizeof(core::SessionTimes) * std::max<std::size_t>(sessions, 1)));
 	for (std::size_t i = 0; i < sessions; ++i) {
-		const core::Time start = snapshot.sessions[i].xact_start;
-		new (&texts[i]) std::string_view(start == 0 ? "" : time_text(start));
+		const core::Session& session = snapshot.sessions[i];
+		auto* entry = new (&times[i]) core::SessionTimes;
+		if (session.xact_start != 0)
+			entry->xact_start = time_text(session.xact_start);
+		else if (session.backend_start != 0 && session.state_start != 0) {
+			entry->backend_start = time_text(session.backend_start);
+			entry->state_start = time_text(session.state_start);
+		}
 	}
-	return texts;
+	return {times, sessions};
 }
 
 } // namespace unblock::server

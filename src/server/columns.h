@@ -30,7 +30,8 @@ void add_mode(Rows& rows, core::LockMode mode);
 // "holds", "queued", or "prepared": a prepared transaction holds it.
 void add_blocker_kind(Rows& rows, const core::Snapshot& snapshot, const core::Blocker& blocker);
 
-// Each session's xact_start as text for remedies. Palloc'd, all sessions long.
-std::string_view* xact_start_texts(const core::Snapshot& snapshot);
+// What remedies tell sessions apart by: xact_start, or where there is none the other two. Palloc'd, all
+// sessions long.
+std::span<const core::SessionTimes> session_times(const core::Snapshot& snapshot);
 
 } // namespace unblock::server

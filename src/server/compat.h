@@ -11,6 +11,7 @@
 #include "../core/horizon.h"
 #include "../core/in_the_way.h"
 #include "../core/policy.h"
+#include "../core/remedy.h"
 #include "../core/render.h"
 #include "../core/statement_waits.h"
 #include "../core/text.h"

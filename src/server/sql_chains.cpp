@@ -19,12 +19,11 @@ struct ChainReport {
 	std::vector<std::vector<int32>> others; // of each row: pids
 	std::vector<std::vector<int32>> paths;  // of each row: pids from the top
 
-	ChainReport(const core::WaitGraph& graph, const std::string_view* xact_starts)
+	ChainReport(const core::WaitGraph& graph, std::span<const core::SessionTimes> times)
 	    : rows(core::chains(graph)) {
 		for (const core::ChainRow& row : rows) {
-			const core::Session& session = graph.snapshot().sessions[row.node];
 			const bool blocks = graph.node(row.node).direct_waiters > 0;
-			remedies.push_back(blocks ? core::remedy(session, xact_starts[row.node]) : std::string());
+			remedies.push_back(blocks ? core::remedy(graph, row.node, times) : std::string());
 			others.push_back(other_blockers(graph, row.node));
 			paths.push_back(path_to(graph, row));
 		}
@@ -165,9 +164,9 @@ PGDLLEXPORT Datum pg_unblock_blocking_chains(PG_FUNCTION_ARGS) {
 	server::Rows rows(fcinfo);
 	const server::Collected& collected = *server::collect(server::Purpose::reporting);
 	const core::WaitGraph& graph = server::graph_of(collected);
-	const std::string_view* xact_starts = server::xact_start_texts(collected.snapshot);
+	const auto times = server::session_times(collected.snapshot);
 	auto* report = server::Owned<server::ChainReport>::in(CurrentMemoryContext);
-	server::core_phase([report, &graph, xact_starts] { report->make(graph, xact_starts); });
+	server::core_phase([report, &graph, times] { report->make(graph, times); });
 	for (std::size_t i = 0; i < (*report)->rows.size(); ++i)
 		server::add_chain_row(rows, collected, graph, **report, i);
 	return 0;
@@ -179,14 +178,14 @@ PGDLLEXPORT Datum pg_unblock_root_blockers(PG_FUNCTION_ARGS) {
 	server::Rows rows(fcinfo);
 	const server::Collected& collected = *server::collect(server::Purpose::reporting);
 	const core::WaitGraph& graph = server::graph_of(collected);
-	const std::string_view* xact_starts = server::xact_start_texts(collected.snapshot);
+	const auto times = server::session_times(collected.snapshot);
 	const server::HeldLocks* held =
 	    server::count_held_locks(collected, server::only(collected.snapshot, graph.roots()));
 	auto* remedies = server::Owned<std::vector<std::string>>::in(CurrentMemoryContext);
-	server::core_phase([remedies, &graph, xact_starts] {
+	server::core_phase([remedies, &graph, times] {
 		auto& texts = remedies->make();
 		for (const core::Index root : graph.roots())
-			texts.push_back(core::remedy(graph.snapshot().sessions[root], xact_starts[root]));
+			texts.push_back(core::remedy(graph, root, times));
 	});
 	for (std::size_t i = 0; i < graph.roots().size(); ++i) {
 		const core::Index root = graph.roots()[i];

@@ -30,11 +30,11 @@ core::ServerFacts server_facts() {
 struct Findings {
 	std::vector<core::Finding> list;
 
-	Findings(const core::WaitGraph& graph, const std::string_view* xact_starts, core::ServerFacts facts) {
-		const auto sessions = graph.snapshot().sessions;
-		std::vector<std::string> texts(sessions.size());
-		for (std::size_t i = 0; i < sessions.size(); ++i)
-			texts[i] = core::remedy(sessions[i], xact_starts[i]);
+	Findings(const core::WaitGraph& graph, std::span<const core::SessionTimes> times,
+	         core::ServerFacts facts) {
+		std::vector<std::string> texts(times.size());
+		for (std::size_t i = 0; i < times.size(); ++i)
+			texts[i] = core::remedy(graph, static_cast<core::Index>(i), times);
 		const std::vector<std::string_view> remedies(texts.begin(), texts.end());
 		facts.remedies = remedies;
 		list = core::check(graph, core::chains(graph), facts);
@@ -93,11 +93,10 @@ PGDLLEXPORT Datum pg_unblock_check(PG_FUNCTION_ARGS) {
 	server::Rows rows(fcinfo);
 	const server::Collected& collected = server::collect_for_texts();
 	const core::WaitGraph& graph = server::graph_of(collected);
-	const std::string_view* xact_starts = server::xact_start_texts(collected.snapshot);
+	const auto times = server::session_times(collected.snapshot);
 	const core::ServerFacts facts = server::server_facts();
 	auto* findings = server::Owned<server::Findings>::in(CurrentMemoryContext);
-	server::core_phase(
-	    [findings, &graph, xact_starts, &facts] { findings->make(graph, xact_starts, facts); });
+	server::core_phase([findings, &graph, times, &facts] { findings->make(graph, times, facts); });
 	for (const core::Finding& finding : (*findings)->list) {
 		rows.text(core::name(finding.severity));
 		rows.text(std::string_view(finding.finding));

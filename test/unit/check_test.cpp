@@ -1,6 +1,4 @@
-#include "core/check.h"
-#include "core/render.h"
-#include "graph_builder.h"
+#include "check_text.h"
 
 #include <gtest/gtest.h>
 
@@ -10,35 +8,6 @@
 
 namespace unblock::core::test {
 namespace {
-
-// A server where everything is set up.
-ServerFacts well() {
-	ServerFacts facts;
-	facts.preloaded = true;
-	facts.enforcer_running = true;
-	facts.settings_known = true;
-	facts.any_limit = true;
-	return facts;
-}
-
-std::vector<Finding> findings(GraphBuilder& b, ServerFacts facts = well()) {
-	const Snapshot snapshot = b.snapshot();
-	std::vector<std::string> texts;
-	for (const Session& session : snapshot.sessions)
-		texts.push_back(remedy(session, "T" + std::to_string(session.pid)));
-	const std::vector<std::string_view> remedies(texts.begin(), texts.end());
-	facts.remedies = remedies;
-	const WaitGraph graph(snapshot);
-	return check(graph, chains(graph), facts);
-}
-
-// Compared as text, so that a failure shows all of it.
-std::string told(const std::vector<Finding>& all) {
-	std::string text;
-	for (const Finding& one : all)
-		text += std::string(name(one.severity)) + ": " + one.finding + "\n";
-	return text;
-}
 
 struct Incident : GraphBuilder {
 	SessionRef idle, alter1, alter2, reader;
@@ -66,7 +35,7 @@ TEST(Check, SaysWhenAllIsWell) {
 	b.session(1);
 	const auto all = findings(b);
 	EXPECT_EQ(told(all), "ok: nobody is blocked\n");
-	EXPECT_EQ(all[0].detail, "");
+	EXPECT_EQ(all[0].detail, "1 client session in a transaction.");
 	EXPECT_EQ(all[0].remedy, "");
 }
 
@@ -163,67 +132,6 @@ TEST(Check, NamesTheModeThatStandsInTheWay) {
 	    << findings(b)[0].detail;
 }
 
-// Whether a statement counts as a migration.
-bool migration(std::string_view statement) {
-	GraphBuilder b;
-	const LockRef table = b.lock("relation public.t");
-	b.hold(table, b.session(1), LockMode::access_exclusive);
-	b.wait(table, b.session(2).query(statement), LockMode::share);
-	return told(findings(b)).find("1 blocked migration") != std::string::npos;
-}
-
-TEST(Check, KnowsAMigrationByItsFirstWords) {
-	for (const std::string_view statement :
-	     {"ALTER TABLE t ADD c int", "create index on t (c)", "Drop Table t", "TRUNCATE t", "REINDEX TABLE t",
-	      "CLUSTER", "LOCK t", "REFRESH MATERIALIZED VIEW m", "VACUUM FULL t", "vacuum\n full",
-	      "VACUUM(FULL)t", "VACUUM (VERBOSE, FULL, ANALYZE) t", "  \n-- a comment\nALTER TABLE t",
-	      "/* /* nested */ */ALTER TABLE t", "/*x*/ -- y\n /**/ DROP/**/TABLE t"})
-		EXPECT_TRUE(migration(statement)) << statement;
-	for (const std::string_view statement :
-	     {"SELECT 1", "", "-- ALTER TABLE t", "/* ALTER TABLE t", "/* ALTER */", "altered()", "create_t()",
-	      "LOCK$1", "drop\xC3\xA9 t", "VACUUM t", "VACUUM", "VACUUM (VERBOSE) t", "VACUUM (VERBOSE",
-	      "VACUUM full_t", "VACUUM (ANALYZE) full", "INSERT INTO t SELECT 'ALTER'", "/", "-", "/*/"})
-		EXPECT_FALSE(migration(statement)) << statement;
-}
-
-TEST(Check, TellsOfRootsThatBlockTogether) {
-	GraphBuilder b;
-	const LockRef table = b.lock("relation public.t");
-	b.hold(table, b.session(1).user("a").idle_in_transaction(ago(9)), LockMode::access_share);
-	b.hold(table, b.session(2).user("b").idle_in_transaction(ago(8)), LockMode::access_share);
-	b.wait(table, b.session(3), LockMode::access_exclusive);
-	b.wait(table, b.session(4), LockMode::access_exclusive);
-	const auto all = findings(b);
-	EXPECT_EQ(told(all), "critical: session 1, idle in transaction for 9.0s, blocks 2 sessions\n"
-	                     "critical: session 2, idle in transaction for 8.0s, blocks 2 sessions\n"
-	                     "warning: 2 sessions block 2 together: 1, 2\n");
-	ASSERT_EQ(all.size(), 3U);
-	EXPECT_EQ(all[0].detail,
-	          "It belongs to a. It holds AccessShareLock on relation public.t, which 3 awaits for 1.0s. "
-	          "Ending it alone frees nobody: others block the same sessions.");
-	EXPECT_EQ(all[2].detail, "None of these goes free before all of them have ended: 1 a, 2 b.");
-	EXPECT_EQ(all[2].remedy, "SELECT unblock.terminate(1, 'T1');\nSELECT unblock.terminate(2, 'T2');");
-
-	b.at(1).kind = Kind::autovacuum; // ending the other one is no use, then
-	EXPECT_EQ(findings(b)[2].remedy, "");
-}
-
-TEST(Check, TellsEachSetOfRootsOnce) {
-	GraphBuilder b;
-	const LockRef t = b.lock("relation public.t"), u = b.lock("relation public.u");
-	const SessionRef first = b.session(1).user("a"), second = b.session(2), third = b.session(3);
-	b.hold(t, first, LockMode::access_share).hold(t, second, LockMode::access_share);
-	b.hold(u, second, LockMode::access_share).hold(u, third, LockMode::access_share);
-	b.wait(t, b.session(11), LockMode::access_exclusive);
-	b.wait(u, b.session(12), LockMode::access_exclusive).wait(u, b.session(13), LockMode::access_exclusive);
-	const std::string text = told(findings(b));
-	EXPECT_EQ(text, "warning: session 2, active for 1.0s, blocks 3 sessions\n"
-	                "warning: session 3, active for 1.0s, blocks 2 sessions\n"
-	                "warning: 2 sessions block 2 together: 2, 3\n"
-	                "warning: session 1, active for 1.0s, blocks 1 session\n"
-	                "warning: 2 sessions block 1 together: 1, 2\n");
-}
-
 TEST(Check, SaysHowManyGoFree) {
 	GraphBuilder b;
 	const LockRef t = b.lock("relation public.t"), u = b.lock("relation public.u");
@@ -299,7 +207,7 @@ TEST(Check, TellsOfOldIdleTransactionsThatBlockNobody) {
 	auto all = findings(b);
 	EXPECT_EQ(told(all),
 	          "notice: 1 session has been idle in transaction for 1min 00s or longer and blocks nobody "
-	          "yet\n");
+	          "yet\nok: nobody is blocked\n");
 	EXPECT_EQ(all[0].detail, "Longest first: 6 app, 1min 00s.");
 	EXPECT_EQ(all[0].remedy, "SELECT unblock.terminate(6, 'T6');");
 
@@ -307,7 +215,7 @@ TEST(Check, TellsOfOldIdleTransactionsThatBlockNobody) {
 	all = findings(b);
 	EXPECT_EQ(told(all),
 	          "notice: 2 sessions have been idle in transaction for 1min 00s or longer and block nobody "
-	          "yet\n");
+	          "yet\nok: nobody is blocked\n");
 	EXPECT_EQ(all[0].detail, "Longest first: 7, 1h 00min, 6 app, 1min 00s.");
 	EXPECT_EQ(all[0].remedy, "SELECT * FROM unblock.idle_transactions;");
 }
@@ -325,7 +233,8 @@ TEST(Check, TellsOfSessionsThatCannotBeJudged) {
 	b.prepared("x");
 	b.without_details(3);
 	const auto all = findings(b);
-	EXPECT_EQ(told(all), "notice: 1 session cannot be judged: the state is not known\n");
+	EXPECT_EQ(told(all),
+	          "notice: 1 session cannot be judged: the state is not known\nok: nobody is blocked\n");
 	EXPECT_NE(all[0].detail.find(": 1 app."), std::string::npos) << all[0].detail;
 }
 
@@ -333,30 +242,136 @@ TEST(Check, TellsWhatKeepsTheEnforcerFromItsWork) {
 	GraphBuilder b;
 	ServerFacts facts = well();
 	facts.enforcer_running = false;
-	EXPECT_EQ(told(findings(b, facts)), "notice: the enforcer is not running: nothing is enforced\n");
+	EXPECT_EQ(told(findings(b, facts)),
+	          "notice: the enforcer is not running: nothing is enforced\nok: nobody is blocked\n");
 
 	facts = well();
 	facts.mode = Mode::off;
-	EXPECT_EQ(told(findings(b, facts)), "notice: mode is off: nothing is enforced\n");
+	EXPECT_EQ(told(findings(b, facts)), "notice: mode is off: nothing is enforced\nok: nobody is blocked\n");
 	facts.mode = Mode::dry_run;
-	EXPECT_EQ(told(findings(b, facts)), "notice: mode is dry_run: nothing is enforced\n");
+	EXPECT_EQ(told(findings(b, facts)),
+	          "notice: mode is dry_run: nothing is enforced\nok: nobody is blocked\n");
 	EXPECT_EQ(findings(b, facts)[0].remedy,
 	          "ALTER SYSTEM SET pg_unblock.mode = 'enforce'; SELECT pg_reload_conf();");
 
 	facts = well();
 	facts.any_limit = false;
-	EXPECT_EQ(told(findings(b, facts)), "notice: no limit is set: nobody is ever ended\n");
+	EXPECT_EQ(told(findings(b, facts)),
+	          "notice: no limit is set: nobody is ever ended\nok: nobody is blocked\n");
 	EXPECT_EQ(findings(b, facts)[0].remedy,
 	          "ALTER SYSTEM SET pg_unblock.idle_blocker_limit = '1min'; SELECT pg_reload_conf();");
 
 	facts = well();
 	facts.fuse_blown = true;
-	EXPECT_EQ(told(findings(b, facts)), "warning: the fuse has blown: the enforcer holds back its actions\n");
+	EXPECT_EQ(told(findings(b, facts)),
+	          "warning: the fuse has blown: the enforcer holds back its actions\nok: nobody is blocked\n");
 
 	// Without preloading the rest goes without saying.
 	const auto all = findings(b, ServerFacts{});
-	EXPECT_EQ(told(all), "notice: pg_unblock is not preloaded: nothing is enforced\n");
+	EXPECT_EQ(told(all), "notice: pg_unblock is not preloaded: nothing is enforced\nok: nobody is blocked\n");
 	EXPECT_EQ(all[0].remedy, "shared_preload_libraries = 'pg_unblock'");
+}
+
+TEST(Check, TellsThatEnforcementIsPaused) {
+	GraphBuilder b;
+	ServerFacts facts = well();
+	facts.paused_for = 725 * kSecond;
+	const auto all = findings(b, facts);
+	EXPECT_EQ(told(all), "notice: enforcement is paused for another 12min 05s: nothing is enforced\n"
+	                     "ok: nobody is blocked\n");
+	EXPECT_EQ(all[0].remedy, "SELECT unblock.resume();");
+}
+
+TEST(Check, SaysThatNobodyIsBlockedWhoIsAboutToGetTheLock) {
+	GraphBuilder b;
+	b.wait(b.lock("relation public.t"), b.session(1), LockMode::share);
+	EXPECT_EQ(told(findings(b)), "ok: nobody is blocked\n");
+}
+
+TEST(Check, SaysWhatItLookedAt) {
+	GraphBuilder b;
+	ServerFacts facts = well();
+	EXPECT_EQ(findings(b, facts)[0].detail, "");
+	b.session(1);
+	b.session(2).idle_in_transaction_aborted();
+	b.session(3).idle();
+	b.session(4).of_kind(Kind::autovacuum);
+	EXPECT_EQ(findings(b, facts)[0].detail, "2 client sessions in a transaction.");
+	facts.client_sessions = 30;
+	EXPECT_EQ(findings(b, facts)[0].detail, "30 client sessions, 2 of them in a transaction.");
+}
+
+// The findings when `waiters` clients wait for one that is idle.
+std::vector<Finding> of_waiters(int waiters, int max_connections) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	const SessionRef root = b.session(1).user("app").idle_in_transaction(ago(9));
+	b.hold(table, root, LockMode::access_exclusive);
+	b.wait(table, b.session(2).of_kind(Kind::autovacuum), LockMode::share);
+	for (int i = 0; i < waiters; ++i)
+		b.wait(table, b.session(10 + i), LockMode::access_share);
+	ServerFacts facts = well();
+	facts.max_connections = max_connections;
+	return findings(b, facts);
+}
+
+TEST(Check, TellsOfWaitersAsAShareOfAllConnections) {
+	const auto severity = [](int waiters, int max_connections) {
+		const auto all = of_waiters(waiters, max_connections);
+		return all.size() == 1
+		           ? Severity::ok
+		           : finding_of(all, std::to_string(waiters) + " of " + std::to_string(max_connections) +
+		                                 " connections wait for locks")
+		                 .severity;
+	};
+	EXPECT_EQ(severity(4, 5), Severity::ok);
+	EXPECT_EQ(severity(5, 0), Severity::ok);
+	EXPECT_EQ(severity(9, 100), Severity::ok);
+	EXPECT_EQ(severity(10, 100), Severity::notice);
+	EXPECT_EQ(severity(24, 100), Severity::notice);
+	EXPECT_EQ(severity(25, 100), Severity::warning);
+	EXPECT_EQ(severity(49, 100), Severity::warning);
+	EXPECT_EQ(severity(50, 100), Severity::critical);
+}
+
+TEST(Check, NamesTheWorstRootBehindTheWaiters) {
+	const auto all = of_waiters(30, 50);
+	EXPECT_EQ(told(all), "critical: session 1, idle in transaction for 9.0s, blocks 31 sessions\n"
+	                     "critical: 30 of 50 connections wait for locks\n");
+	EXPECT_EQ(all[1].detail,
+	          "When all connections are taken, nobody else can log in. Most are blocked by 1 app: "
+	          "31 sessions, of which its end alone frees 31.");
+	EXPECT_EQ(all[1].remedy, "SELECT unblock.terminate(1, 'T1');");
+}
+
+TEST(Check, TellsOfMigrationsThatNoRootTellsOf) {
+	GraphBuilder b;
+	const LockRef first = b.lock("transaction 1"), second = b.lock("transaction 2");
+	const SessionRef x = b.session(11), y = b.session(12).user("migrator").query("SET a = 1; ALTER TABLE t");
+	b.hold(first, x, LockMode::exclusive).hold(second, y, LockMode::exclusive);
+	b.wait(second, x, LockMode::share, ago(5)).wait(first, y, LockMode::share, ago(4));
+	const auto all = findings(b);
+	EXPECT_EQ(told(all), "warning: 2 sessions wait for one another: a deadlock\n"
+	                     "warning: 1 migration is blocked\n");
+	EXPECT_EQ(all[1].detail, "In a deadlock, behind one, or behind sessions that are not told one by one: 12 "
+	                         "migrator. The first one's statement: SET a = 1; ALTER TABLE t");
+	EXPECT_EQ(all[1].remedy, "SELECT * FROM unblock.blocking_chains;");
+}
+
+TEST(Check, TellsOfMigrationsBehindTheRootsThatAreOnlyCounted) {
+	GraphBuilder b;
+	for (int i = 1; i <= 20; ++i) {
+		const LockRef table = b.lock("relation public.t");
+		b.hold(table, b.session(i), LockMode::access_exclusive);
+		b.wait(table, b.session(100 + i).query("LOCK t"), LockMode::share);
+		b.wait(table, b.session(200 + i), LockMode::share);
+	}
+	EXPECT_EQ(finding_of(findings(b), "1 migration").finding, "");
+	const LockRef table = b.lock("relation public.u");
+	b.hold(table, b.session(21), LockMode::access_exclusive);
+	b.wait(table, b.session(121).query("DROP TABLE u"), LockMode::share);
+	const Finding finding = finding_of(findings(b), "1 migration is blocked");
+	EXPECT_NE(finding.detail.find("one by one: 121. "), std::string::npos) << finding.detail;
 }
 
 TEST(Check, PutsTheWorstFirst) {

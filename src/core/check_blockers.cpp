@@ -1,0 +1,233 @@
+// Findings about who blocks whom: the roots one by one, jammed queues, deadlocks, and blocked migrations.
+#include "check_parts.h"
+
+#include "policy.h"
+#include "text.h"
+
+#include <algorithm>
+
+#include "fence.h"
+
+namespace unblock::core {
+
+namespace {
+
+class Blockers {
+public:
+	Blockers(const Scene& scene, Findings& findings)
+	    : scene_(scene), graph_(scene.graph), snapshot_(scene.snapshot), findings_(findings) {}
+
+	void tell() {
+		look_at_roots();
+		const std::span<const Index> told = scene_.roots_told();
+		for (std::size_t i = 0; i < told.size(); ++i)
+			tell_root(told[i], roots_[i]);
+		tell_more_roots();
+		jammed_queues();
+		deadlocks();
+		other_migrations();
+	}
+
+private:
+	// What a finding about a root needs beside the graph's own facts.
+	struct Root {
+		ModeMask held = 0; // of the lock that its longest direct waiter awaits
+		Names migrations;  // that it blocks
+	};
+
+	const Session& session(Index index) const { return scene_.session(index); }
+
+	void look_at_roots();
+	void tell_root(Index node, const Root& root);
+	void tell_more_roots();
+	std::string root_detail(Index node, const Root& root) const;
+	void jammed_queues();
+	void tell_jam(const Lock& lock, Index jammed, std::span<const Index> queued);
+	void deadlocks();
+	void other_migrations();
+
+	const Scene& scene_;
+	const WaitGraph& graph_;
+	const Snapshot& snapshot_;
+	Findings& findings_;
+	std::vector<Root> roots_;             // those told one by one, in the order of the graph
+	std::vector<Index> told_root_;        // by node: index into roots_
+	std::vector<Index> other_migrations_; // blocked by none of these
+};
+
+void Blockers::look_at_roots() {
+	const std::span<const Index> told = scene_.roots_told();
+	roots_.resize(told.size());
+	told_root_.assign(snapshot_.sessions.size(), kNone);
+	for (std::size_t i = 0; i < told.size(); ++i)
+		told_root_[told[i]] = static_cast<Index>(i);
+
+	for (const Lock& lock : snapshot_.locks)
+		for (const Holder& holder : snapshot_.holders_of(lock)) {
+			const Index node = graph_.node_of(holder.session);
+			const Index waiter = graph_.node(node).hard_waiter;
+			if (told_root_[node] != kNone && waiter != kNone &&
+			    &snapshot_.locks[snapshot_.waiters[waiter].lock] == &lock)
+				roots_[told_root_[node]].held |= holder.modes;
+		}
+
+	for (const ChainRow& row : scene_.rows) {
+		if (!scene_.migration[row.node])
+			continue;
+		bool told_there = false;
+		for (const Index root : graph_.roots_of(row.node))
+			if (told_root_[root] != kNone) {
+				roots_[told_root_[root]].migrations.add(reference(session(row.node)));
+				told_there = true;
+			}
+		if (!told_there && graph_.waiter(graph_.node(row.node).waiter).blockers > 0)
+			other_migrations_.push_back(row.node);
+	}
+}
+
+void Blockers::tell_root(Index node, const Root& root) {
+	const Session& self = session(node);
+	const NodeFacts& facts = graph_.node(node);
+
+	const std::string doing = activity(self, snapshot_.now);
+	std::string text;
+	if (self.kind == Kind::prepared)
+		text = doing.find(',') == std::string::npos ? doing : doing + ",";
+	else
+		text = "session " + std::to_string(self.pid) + (doing.empty() ? "" : ", " + doing + ",");
+	text += " blocks " + counted(facts.blocked_total, "session");
+	if (const std::size_t migrations = root.migrations.count(); migrations > 0)
+		text += ", with " + counted(migrations, "blocked migration") + " among them";
+
+	// Nothing in the server will end these: somebody outside has to.
+	const bool left_alone =
+	    self.kind == Kind::prepared || (self.kind == Kind::client && !self.masked &&
+	                                    (idle_in_transaction(self) || self.state == State::idle));
+	Finding& finding = findings_.add(left_alone ? Severity::critical : Severity::warning, facts.blocked_total,
+	                                 std::move(text));
+	finding.detail = root_detail(node, root);
+	finding.remedy = scene_.remedy_of(node);
+}
+
+void Blockers::tell_more_roots() {
+	const std::span<const Index> rest = graph_.roots().subspan(roots_.size());
+	if (rest.empty())
+		return;
+	Finding& finding =
+	    findings_.add(Severity::warning, graph_.node(rest.front()).blocked_total,
+	                  counted(rest.size(), "more session") + " block others and wait for nobody");
+	finding.detail = "Only those that block most are told one by one.";
+	finding.remedy = "SELECT * FROM unblock.root_blockers;";
+}
+
+std::string Blockers::root_detail(Index node, const Root& root) const {
+	const Session& self = session(node);
+	const NodeFacts& facts = graph_.node(node);
+	std::string text;
+	if (const std::string names = who(self); !names.empty())
+		text += "It belongs to " + names + ". ";
+	if (facts.hard_waiter != kNone) {
+		const Waiter& waiter = snapshot_.waiters[facts.hard_waiter];
+		const Session& waiting = session(waiter.session);
+		const ModeMask held = root.held & conflicts_of(waiter.mode);
+		text.append("It holds ").append(name(strongest(held))).append(" on ");
+		text += one_line(snapshot_.locks[waiter.lock].label) + ", which " + reference(waiting) + " awaits";
+		if (!waiting.masked && waiter.wait_start != 0)
+			text += " for " + duration(snapshot_.now - waiter.wait_start);
+		text += ". ";
+	}
+	if (facts.frees == facts.blocked_total)
+		text += "Ending it frees all of them.";
+	else if (facts.frees > 0)
+		text += "Ending it alone frees " + std::to_string(facts.frees) + " of them.";
+	else
+		text += "Ending it alone frees nobody: others block the same sessions.";
+	if (root.migrations.count() > 0)
+		text += " Blocked migrations: " + root.migrations.text() + ".";
+	if (!self.masked && !self.query.empty())
+		text +=
+		    (self.state == State::active ? " Its statement: " : " Its last statement: ") + statement_of(self);
+	return text;
+}
+
+// Waiters that nobody who holds the lock keeps from going on, only others ahead in its queue.
+void Blockers::jammed_queues() {
+	for (const Lock& lock : snapshot_.locks) {
+		const auto queue = snapshot_.queue_of(lock);
+		Index jammed = 0;
+		ModeMask jammed_modes = 0;
+		std::vector<Index> queued;
+		for (std::size_t i = queue.size(); i-- > 0;) {
+			const WaiterFacts& facts = graph_.waiter(static_cast<Index>(lock.first_waiter + i));
+			if (facts.blockers > 0 && facts.hard_blockers == 0) {
+				++jammed;
+				jammed_modes |= bit(queue[i].mode);
+			} else if (conflict(queue[i].mode, jammed_modes))
+				queued.push_back(graph_.node_of(queue[i].session));
+		}
+		if (queued.empty())
+			continue;
+		std::reverse(queued.begin(), queued.end());
+		tell_jam(lock, jammed, queued);
+	}
+}
+
+void Blockers::tell_jam(const Lock& lock, Index jammed, std::span<const Index> queued) {
+	const auto migrations = static_cast<std::size_t>(
+	    std::count_if(queued.begin(), queued.end(), [&](Index node) { return scene_.migration[node]; }));
+	const bool all = migrations == queued.size();
+	std::string text = counted(queued.size(), all ? "migration" : "session");
+	if (!all && migrations > 0)
+		text += ", " + counted(migrations, "migration") + " among them,";
+	text += " queued for " + one_line(lock.label) + (queued.size() == 1 ? " jams " : " jam ") +
+	        counted(jammed, "session");
+
+	Finding& finding = findings_.add(Severity::warning, jammed, std::move(text));
+	Names names;
+	for (const Index node : queued)
+		names.add(name_of(session(node)));
+	finding.detail = "Nobody who holds the lock stands in the way of the jammed ones; they wait only because "
+	                 "others are ahead in its queue: " +
+	                 names.text() + ".";
+	const Session& first = session(queued.front());
+	if (!first.masked && !first.query.empty())
+		finding.detail += " The first one's statement: " + statement_of(first);
+	finding.remedy = scene_.remedies_of(queued);
+}
+
+void Blockers::deadlocks() {
+	Names names;
+	for (const ChainRow& row : scene_.rows)
+		if (graph_.node(row.node).in_cycle)
+			names.add(name_of(session(row.node)));
+	if (names.count() == 0)
+		return;
+	Finding& finding = findings_.add(Severity::warning, names.count(),
+	                                 counted(names.count(), "session") + " wait for one another: a deadlock");
+	finding.detail = "In the deadlock: " + names.text() +
+	                 ". The server cancels one of them when deadlock_timeout has passed.";
+}
+
+// A migration that no root's finding counts would go unseen otherwise.
+void Blockers::other_migrations() {
+	if (other_migrations_.empty())
+		return;
+	const std::size_t n = other_migrations_.size();
+	Finding& finding =
+	    findings_.add(Severity::warning, n, counted(n, "migration") + (n == 1 ? " is" : " are") + " blocked");
+	Names names;
+	for (const Index node : other_migrations_)
+		names.add(name_of(session(node)));
+	finding.detail =
+	    "In a deadlock, behind one, or behind sessions that are not told one by one: " + names.text() +
+	    ". The first one's statement: " + statement_of(session(other_migrations_.front()));
+	finding.remedy = "SELECT * FROM unblock.blocking_chains;";
+}
+
+} // namespace
+
+void tell_blockers(const Scene& scene, Findings& findings) {
+	Blockers(scene, findings).tell();
+}
+
+} // namespace unblock::core

@@ -1,0 +1,135 @@
+#include "check_text.h"
+
+#include <gtest/gtest.h>
+
+#include <string>
+#include <vector>
+
+namespace unblock::core::test {
+namespace {
+
+TEST(CheckRootSets, AreToldWithWhoTheyBlock) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1).user("a").idle_in_transaction(ago(9)), LockMode::access_share);
+	b.hold(table, b.session(2).user("b").idle_in_transaction(ago(8)), LockMode::access_share);
+	b.wait(table, b.session(3), LockMode::access_exclusive);
+	b.wait(table, b.session(4), LockMode::access_exclusive);
+	const auto all = findings(b);
+	EXPECT_EQ(told(all), "critical: session 1, idle in transaction for 9.0s, blocks 2 sessions\n"
+	                     "critical: session 2, idle in transaction for 8.0s, blocks 2 sessions\n"
+	                     "warning: 2 sessions block 2 together: 1, 2\n");
+	ASSERT_EQ(all.size(), 3U);
+	EXPECT_EQ(all[0].detail,
+	          "It belongs to a. It holds AccessShareLock on relation public.t, which 3 awaits for 1.0s. "
+	          "Ending it alone frees nobody: others block the same sessions.");
+	EXPECT_EQ(all[2].detail, "None of these goes free before all of them have ended: 1 a, 2 b.");
+	EXPECT_EQ(all[2].remedy, "SELECT unblock.terminate(1, 'T1');\nSELECT unblock.terminate(2, 'T2');");
+
+	b.at(1).masked = true; // ending the other one is no use, then
+	EXPECT_EQ(findings(b)[2].remedy, "");
+}
+
+TEST(CheckRootSets, AreToldOnceEach) {
+	GraphBuilder b;
+	const LockRef t = b.lock("relation public.t"), u = b.lock("relation public.u");
+	const SessionRef first = b.session(1).user("a"), second = b.session(2), third = b.session(3);
+	b.hold(t, first, LockMode::access_share).hold(t, second, LockMode::access_share);
+	b.hold(u, second, LockMode::access_share).hold(u, third, LockMode::access_share);
+	b.wait(t, b.session(11), LockMode::access_exclusive);
+	b.wait(u, b.session(12), LockMode::access_exclusive).wait(u, b.session(13), LockMode::access_exclusive);
+	const std::string text = told(findings(b));
+	EXPECT_EQ(text, "warning: session 2, active for 1.0s, blocks 3 sessions\n"
+	                "warning: session 3, active for 1.0s, blocks 2 sessions\n"
+	                "warning: 2 sessions block 2 together: 2, 3\n"
+	                "warning: session 1, active for 1.0s, blocks 1 session\n"
+	                "warning: 2 sessions block 1 together: 1, 2\n");
+}
+
+// `waiters` sessions that wait for a table that all of `roots` hold.
+void share(GraphBuilder& b, std::vector<Index> roots, int first_pid, int waiters) {
+	const LockRef table = b.lock("relation public.t");
+	for (const Index root : roots)
+		b.hold(table, root, LockMode::access_share);
+	for (int i = 0; i < waiters; ++i)
+		b.wait(table, b.session(first_pid + i), LockMode::access_exclusive);
+}
+
+std::string together(const std::vector<Finding>& all) {
+	std::string text;
+	for (const Finding& one : all)
+		if (one.finding.find(" together") != std::string::npos)
+			text += one.finding + "\n";
+	return text;
+}
+
+TEST(CheckRootSets, CountThoseWhoWaitForSomeOfThem) {
+	GraphBuilder b;
+	const Index x = b.session(1), y = b.session(2), z = b.session(3);
+	share(b, {x, y}, 10, 2);
+	share(b, {x, y, z}, 20, 1);
+	share(b, {z}, 30, 4);
+	share(b, {b.session(4)}, 40, 1);
+	const auto all = findings(b);
+	EXPECT_EQ(together(all), "3 sessions block 7 together: 1, 2, 3\n"
+	                         "2 sessions block 2 together: 1, 2\n");
+	EXPECT_EQ(finding_of(all, "3 sessions").detail,
+	          "All of these go free when all of them have ended, 1 of them not before: 1, 2, 3.");
+	EXPECT_EQ(finding_of(all, "2 sessions").detail,
+	          "None of these goes free before all of them have ended: 1, 2.");
+}
+
+TEST(CheckRootSets, NameTheOneInTheMiddleThatIsEnough) {
+	GraphBuilder b;
+	const Index x = b.session(1), y = b.session(2);
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, x, LockMode::access_share).hold(table, y, LockMode::access_share);
+	const SessionRef alter = b.session(10).user("migrator").query("ALTER TABLE t ADD c int");
+	b.wait(table, alter, LockMode::access_exclusive, ago(9));
+	for (int i = 0; i < 5; ++i)
+		b.wait(table, b.session(20 + i), LockMode::access_share, ago(8));
+	const Finding finding = finding_of(findings(b), "2 sessions block 6 together");
+	EXPECT_EQ(finding.detail,
+	          "None of these goes free before all of them have ended: 1, 2. Ending the migration 10 "
+	          "migrator alone, which waits for them too, frees 5: SELECT unblock.cancel(10, 'T10');");
+	EXPECT_EQ(finding.remedy, "SELECT unblock.cancel(1, 'T1');\nSELECT unblock.cancel(2, 'T2');");
+
+	b.at(2).masked = true;
+	EXPECT_TRUE(
+	    finding_of(findings(b), "2 sessions block").detail.ends_with("which waits for them too, frees 5."));
+
+	// Not worth a word when most of them wait past it.
+	share(b, {x, y}, 30, 7);
+	EXPECT_EQ(finding_of(findings(b), "2 sessions block").detail,
+	          "None of these goes free before all of them have ended: 1, 2.");
+}
+
+TEST(CheckRootSets, AreToldUpToTen) {
+	GraphBuilder b;
+	std::vector<Index> roots;
+	for (int i = 0; i < 12; ++i)
+		roots.push_back(b.session(1 + i));
+	for (int i = 0; i < 11; ++i)
+		share(b, {roots[static_cast<std::size_t>(i)], roots[static_cast<std::size_t>(i) + 1]}, 100 + 20 * i,
+		      i == 0 ? 1 : 2);
+	const auto all = findings(b);
+	EXPECT_EQ(together(all).find("2 sessions block 1 together"), std::string::npos) << together(all);
+	const Finding rest = finding_of(all, "1 more set of sessions blocks others together");
+	EXPECT_EQ(rest.remedy, "SELECT pid, root_pids FROM unblock.lock_waits WHERE cardinality(root_pids) > 1;");
+
+	share(b, {roots[0], roots[2]}, 500, 2);
+	EXPECT_NE(finding_of(findings(b), "2 more sets of sessions block others together").detail, "");
+}
+
+TEST(CheckRootSets, AreToldInBoundedTimeByTheThousand) {
+	GraphBuilder b;
+	std::vector<Index> roots;
+	for (int i = 0; i < 3000; ++i)
+		roots.push_back(b.session(1 + i));
+	for (std::size_t i = 0; i + 1 < roots.size(); ++i)
+		share(b, {roots[i], roots[i + 1]}, 10'000 + static_cast<int>(i), 1);
+	EXPECT_NE(finding_of(findings(b), "2989 more sets").detail, "");
+}
+
+} // namespace
+} // namespace unblock::core::test
