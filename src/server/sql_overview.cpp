@@ -1,5 +1,5 @@
-// unblock.check(), unblock.tree() and unblock.stats(): the situation in words,
-// as a picture, and the enforcer's own figures.
+// unblock.tree() and unblock.stats(): the situation as a picture, and the
+// enforcer's own figures.
 
 #include "boundary.h"
 #include "collect.h"
@@ -10,36 +10,6 @@
 namespace unblock::server {
 
 namespace {
-
-core::ServerFacts server_facts() {
-	core::ServerFacts facts;
-	const SharedState* shared = shared_state();
-	facts.preloaded = shared != nullptr;
-	if (shared == nullptr)
-		return facts;
-	SettingValues file;
-	file_values(file);
-	facts.enforcer_running = enforcer_is_running();
-	facts.settings_known = pg_atomic_read_u32(&shared_state()->file_values_known) != 0;
-	facts.mode = static_cast<core::Mode>(file[kSettingMode]);
-	facts.any_limit = smallest_limit(file) != 0;
-	facts.fuse_blown = pg_atomic_read_u32(&shared_state()->fuse_is_blown) != 0;
-	return facts;
-}
-
-struct Findings {
-	std::vector<core::Finding> list;
-
-	Findings(const core::WaitGraph& graph, std::span<const core::SessionTimes> times,
-	         core::ServerFacts facts) {
-		std::vector<std::string> texts(times.size());
-		for (std::size_t i = 0; i < times.size(); ++i)
-			texts[i] = core::remedy(graph, static_cast<core::Index>(i), times);
-		const std::vector<std::string_view> remedies(texts.begin(), texts.end());
-		facts.remedies = remedies;
-		list = core::check(graph, core::chains(graph), facts);
-	}
-};
 
 using Lines = std::vector<std::string>;
 
@@ -87,29 +57,6 @@ uint64 counter_value(Counter counter) {
 } // namespace unblock::server
 
 extern "C" {
-PG_FUNCTION_INFO_V1(pg_unblock_check);
-PGDLLEXPORT Datum pg_unblock_check(PG_FUNCTION_ARGS) {
-	using namespace unblock;
-	server::Rows rows(fcinfo);
-	const server::Collected& collected = server::collect_for_texts();
-	const core::WaitGraph& graph = server::graph_of(collected);
-	const auto times = server::session_times(collected.snapshot);
-	const core::ServerFacts facts = server::server_facts();
-	auto* findings = server::Owned<server::Findings>::in(CurrentMemoryContext);
-	server::core_phase([findings, &graph, times, &facts] { findings->make(graph, times, facts); });
-	for (const core::Finding& finding : (*findings)->list) {
-		rows.text(core::name(finding.severity));
-		rows.text(std::string_view(finding.finding));
-		rows.text(std::string_view(finding.detail));
-		if (finding.remedy.empty())
-			rows.null();
-		else
-			rows.text(std::string_view(finding.remedy));
-		rows.end_row();
-	}
-	return 0;
-}
-
 PG_FUNCTION_INFO_V1(pg_unblock_tree);
 PGDLLEXPORT Datum pg_unblock_tree(PG_FUNCTION_ARGS) {
 	using namespace unblock;

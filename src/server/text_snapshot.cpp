@@ -4,17 +4,15 @@
 
 namespace unblock::server {
 
-namespace {
-
-std::string_view ascii_only(std::string_view text) {
-	char* copy = pnstrdup(text.data() == nullptr ? "" : text.data(), text.size());
+std::string_view text_for_core(std::string_view text) {
+	if (GetDatabaseEncoding() == PG_UTF8 || text.data() == nullptr)
+		return text;
+	char* copy = pnstrdup(text.data(), text.size());
 	for (char* c = copy; *c != '\0'; ++c)
 		if (IS_HIGHBIT_SET(*c))
 			*c = '?';
 	return copy;
 }
-
-} // namespace
 
 const Collected& collect_for_texts() {
 	Collected* collected = collect(Purpose::reporting);
@@ -24,10 +22,10 @@ const Collected& collect_for_texts() {
 		core::Session& session = collected->sessions[i];
 		for (std::string_view* text :
 		     {&session.datname, &session.usename, &session.application_name, &session.query, &session.gid})
-			*text = ascii_only(*text);
+			*text = text_for_core(*text);
 	}
 	for (std::size_t i = 0; i < collected->snapshot.locks.size(); ++i)
-		collected->locks[i].label = ascii_only(collected->locks[i].label);
+		collected->locks[i].label = text_for_core(collected->locks[i].label);
 	return *collected;
 }
 

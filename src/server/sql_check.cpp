@@ -1,0 +1,104 @@
+// unblock.check(): the situation in words, with what to do about it.
+
+#include "boundary.h"
+#include "columns.h"
+#include "horizon.h"
+#include "shared_state.h"
+#include "text_snapshot.h"
+
+extern "C" {
+#include "postmaster/autovacuum.h"
+}
+
+namespace unblock::server {
+
+namespace {
+
+int count_clients() {
+	int clients = 0;
+	for (int number = 0; number < compat::backend_count(); ++number) {
+		PGPROC* proc = compat::proc_at(number);
+		const int pid = proc->pid;
+		Status status;
+		if (pid != 0 && read_status(proc, pid, &status, nullptr) && status.type == B_BACKEND)
+			++clients;
+	}
+	return clients;
+}
+
+std::span<const core::HorizonHolder> horizon_for_texts() {
+	const Horizon horizon = collect_horizon();
+	for (std::size_t i = 0; i < horizon.count; ++i)
+		for (std::string_view* text :
+		     {&horizon.holders[i].name, &horizon.holders[i].datname, &horizon.holders[i].usename})
+			*text = text_for_core(*text);
+	return {horizon.holders, horizon.count};
+}
+
+void add_enforcement(core::ServerFacts& facts) {
+	SharedState* shared = shared_state();
+	facts.preloaded = shared != nullptr;
+	if (shared == nullptr)
+		return;
+	SettingValues file;
+	file_values(file);
+	facts.enforcer_running = enforcer_is_running();
+	facts.settings_known = pg_atomic_read_u32(&shared->file_values_known) != 0;
+	facts.mode = static_cast<core::Mode>(file[kSettingMode]);
+	facts.any_limit = smallest_limit(file) != 0;
+	facts.fuse_blown = pg_atomic_read_u32(&shared->fuse_is_blown) != 0;
+	facts.paused_for = enforcement_paused_for();
+}
+
+core::ServerFacts server_facts() {
+	core::ServerFacts facts;
+	add_enforcement(facts);
+	facts.max_connections = MaxConnections;
+	facts.client_sessions = count_clients();
+	facts.freeze_max_age = static_cast<uint32>(autovacuum_freeze_max_age);
+	facts.horizon = horizon_for_texts();
+	return facts;
+}
+
+struct Findings {
+	std::vector<core::Finding> list;
+
+	Findings(const core::WaitGraph& graph, std::span<const core::SessionTimes> times,
+	         core::ServerFacts facts) {
+		std::vector<std::string> texts(times.size());
+		for (std::size_t i = 0; i < times.size(); ++i)
+			texts[i] = core::remedy(graph, static_cast<core::Index>(i), times);
+		const std::vector<std::string_view> remedies(texts.begin(), texts.end());
+		facts.remedies = remedies;
+		list = core::check(graph, core::chains(graph), facts);
+	}
+};
+
+} // namespace
+
+} // namespace unblock::server
+
+extern "C" {
+PG_FUNCTION_INFO_V1(pg_unblock_check);
+PGDLLEXPORT Datum pg_unblock_check(PG_FUNCTION_ARGS) {
+	using namespace unblock;
+	server::Rows rows(fcinfo);
+	const server::Collected& collected = server::collect_for_texts();
+	const core::WaitGraph& graph = server::graph_of(collected);
+	const auto times = server::session_times(collected.snapshot);
+	const core::ServerFacts facts = server::server_facts();
+	auto* findings = server::Owned<server::Findings>::in(CurrentMemoryContext);
+	server::core_phase([findings, &graph, times, &facts] { findings->make(graph, times, facts); });
+	for (const core::Finding& finding : (*findings)->list) {
+		rows.text(core::name(finding.severity));
+		rows.text(std::string_view(finding.finding));
+		rows.text(std::string_view(finding.detail));
+		if (finding.remedy.empty())
+			rows.null();
+		else
+			rows.text(std::string_view(finding.remedy));
+		rows.end_row();
+	}
+	return 0;
+}
+}
