@@ -1,6 +1,7 @@
 // Session columns, in the types of pg_stat_activity.
 
 #include "columns.h"
+#include "names.h"
 
 namespace unblock::server {
 
@@ -100,6 +101,15 @@ void add_mode(Rows& rows, core::LockMode mode) {
 		rows.null();
 	else
 		rows.text(core::name(mode));
+}
+
+void add_lock(Rows& rows, const LOCKTAG& tag) {
+	rows.text(lock_type_name(tag));
+	if (has_database(tag))
+		rows.datum(ObjectIdGetDatum(lock_database(tag)));
+	else
+		rows.null();
+	rows.oid(lock_relation(tag));
 }
 
 void add_blocker_kind(Rows& rows, const core::Snapshot& snapshot, const core::Blocker& blocker) {

@@ -27,6 +27,9 @@ void add_idle_time(Rows& rows, const core::Session& session, core::Time now);
 // A lock mode's name; null for none.
 void add_mode(Rows& rows, core::LockMode mode);
 
+// locktype, database, relation: as in pg_locks, with 0 for the database of a shared object.
+void add_lock(Rows& rows, const LOCKTAG& tag);
+
 // "holds", "queued", or "prepared": a prepared transaction holds it.
 void add_blocker_kind(Rows& rows, const core::Snapshot& snapshot, const core::Blocker& blocker);
 

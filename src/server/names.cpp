@@ -44,6 +44,12 @@ bool is_relation_lock(const LOCKTAG& tag) {
 	}
 }
 
+char* database_phrase(const Names& names, Oid database) {
+	if (const char* name = database_name(names, database))
+		return psprintf("database %s", quote_identifier(name));
+	return psprintf("database %u", database);
+}
+
 // "relation public.features"; without a name "relation 16391 of database shop". The word "relation" is
 // left out for named relations in the middle of a phrase.
 char* relation_phrase(const Names& names, const LOCKTAG& tag, bool alone) {
@@ -53,9 +59,7 @@ char* relation_phrase(const Names& names, const LOCKTAG& tag, bool alone) {
 		return psprintf("%s%s", alone ? "relation " : "", name);
 	if (database == InvalidOid)
 		return psprintf("shared relation %u", relation);
-	if (const char* name = database_name(names, database))
-		return psprintf("relation %u of database %s", relation, quote_identifier(name));
-	return psprintf("relation %u of database %u", relation, database);
+	return psprintf("relation %u of %s", relation, database_phrase(names, database));
 }
 
 // Advisory keys as the application gave them: one bigint or two integers (lockfuncs.c,
@@ -72,20 +76,15 @@ char* advisory_phrase(const Names& names, const LOCKTAG& tag) {
 	const Oid database = tag.locktag_field1;
 	if (database == MyDatabaseId)
 		return psprintf("advisory %s", key);
-	if (const char* name = database_name(names, database))
-		return psprintf("advisory %s of database %s", key, quote_identifier(name));
-	return psprintf("advisory %s of database %u", key, database);
+	return psprintf("advisory %s of %s", key, database_phrase(names, database));
 }
 
 char* object_phrase(const Names& names, const LOCKTAG& tag) {
 	const Oid database = tag.locktag_field1;
 	const Oid catalog = tag.locktag_field2;
 	const Oid object = tag.locktag_field3;
-	if (catalog == DatabaseRelationId) {
-		if (const char* name = database_name(names, object))
-			return psprintf("database %s", quote_identifier(name));
-		return psprintf("database %u", object);
-	}
+	if (catalog == DatabaseRelationId)
+		return database_phrase(names, object);
 	if (catalog == AuthIdRelationId) {
 		if (const char* name = role_name(names, object))
 			return psprintf("role %s", quote_identifier(name));
@@ -161,7 +160,7 @@ char* lock_label(const Names& names, const LOCKTAG& tag) {
 	case LOCKTAG_SPECULATIVE_TOKEN:
 		return psprintf("speculative token %u of transaction %u", tag.locktag_field2, tag.locktag_field1);
 	case LOCKTAG_DATABASE_FROZEN_IDS:
-		return psprintf("frozen ids of database %u", tag.locktag_field1);
+		return psprintf("frozen ids of %s", database_phrase(names, tag.locktag_field1));
 	case LOCKTAG_OBJECT:
 		return object_phrase(names, tag);
 	case LOCKTAG_ADVISORY:
@@ -176,15 +175,19 @@ const char* lock_type_name(const LOCKTAG& tag) {
 	return tag.locktag_type <= LOCKTAG_LAST_TYPE ? LockTagTypeNames[tag.locktag_type] : "unknown";
 }
 
-Oid lock_database(const LOCKTAG& tag) {
+bool has_database(const LOCKTAG& tag) {
 	switch (static_cast<LockTagType>(tag.locktag_type)) {
 	case LOCKTAG_TRANSACTION:
 	case LOCKTAG_VIRTUALTRANSACTION:
-	case LOCKTAG_SPECULATIVE_TOKEN:
-		return InvalidOid;
+	case LOCKTAG_SPECULATIVE_TOKEN: // pg_locks takes its transaction for a database
+		return false;
 	default:
-		return tag.locktag_field1;
+		return true;
 	}
+}
+
+Oid lock_database(const LOCKTAG& tag) {
+	return has_database(tag) ? tag.locktag_field1 : InvalidOid;
 }
 
 Oid lock_relation(const LOCKTAG& tag) {

@@ -44,4 +44,7 @@ const char* lock_type_name(const LOCKTAG& tag);
 Oid lock_database(const LOCKTAG& tag);
 Oid lock_relation(const LOCKTAG& tag);
 
+// Whether pg_locks shows a database at all: that of the lock, or 0 for a shared object.
+bool has_database(const LOCKTAG& tag);
+
 } // namespace unblock::server

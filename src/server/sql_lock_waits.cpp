@@ -48,9 +48,7 @@ void add_row(Rows& rows, const Collected& collected, const core::WaitGraph& grap
 	add_time(rows, session, session.backend_start);
 	add_time(rows, session, session.xact_start);
 	add_time(rows, session, session.query_start);
-	rows.text(lock_type_name(tag));
-	rows.oid(lock_database(tag));
-	rows.oid(lock_relation(tag));
+	add_lock(rows, tag);
 	rows.text(snapshot.locks[waiter.lock].label);
 	add_mode(rows, waiter.mode);
 	rows.time(waiter.wait_start);

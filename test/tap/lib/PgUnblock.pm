@@ -171,6 +171,62 @@ sub wait_until_gone {
 	return;
 }
 
+# --- reports -----------------------------------------------------------------------------------------
+
+# take_lock(), which takes any lock: see test/modules/lock_taker, of whose library the environment has the path.
+sub create_take_lock {
+	my ($self) = @_;
+	$self->ask(
+		"CREATE FUNCTION take_lock(locktype text, field1 oid, field2 oid, field3 oid, field4 int, mode text)
+			RETURNS void STRICT PARALLEL SAFE LANGUAGE c AS '$ENV{LOCK_TAKER}'");
+	return;
+}
+
+# What our reports say of waits, edges and roots and the server does not, or the other way round: no lines, one
+# hopes. The waits must stand still meanwhile. (pg_blocking_pids() knows nothing of a standby's startup process.)
+sub disagreements {
+	my ($self) = @_;
+	# A wait has its start time a moment after its place in the queue.
+	$self->wait_until('NOT EXISTS (SELECT FROM pg_locks WHERE NOT granted AND waitstart IS NULL)');
+	return $self->ask(<<'SQL');
+		WITH
+			-- Of a speculative token pg_locks shows the transaction as if it were a database.
+			wait AS (
+				SELECT pid, locktype, nullif(database, CASE locktype WHEN 'spectoken' THEN database END), relation,
+					mode, waitstart
+				FROM pg_locks WHERE NOT granted),
+			our_wait AS (
+				SELECT pid, locktype, database, relation, mode_wanted, waitstart FROM unblock.lock_waits),
+			pids AS (
+				SELECT w.pid, coalesce(a.leader_pid, w.pid) AS leader,
+					ARRAY(SELECT DISTINCT unnest(pg_blocking_pids(w.pid)) ORDER BY 1) AS blockers
+				FROM wait w LEFT JOIN pg_stat_activity a USING (pid)
+				WHERE a.backend_type IS DISTINCT FROM 'startup'),
+			edge AS (SELECT DISTINCT leader, unnest(blockers) FROM pids),
+			our_edge AS (
+				SELECT waiter_pid, blocker_pid FROM unblock.blocking_edges JOIN pids ON pid = waiter_pid
+				UNION SELECT waiter_pid, blocker_pid FROM unblock.blocking_edges JOIN pids ON leader = waiter_pid),
+			root AS (SELECT unnest(blockers) FROM pids EXCEPT SELECT leader FROM pids),
+			our_root AS (SELECT pid FROM unblock.root_blockers)
+		SELECT 'only in pg_locks: ' || w::text FROM (TABLE wait EXCEPT TABLE our_wait) w
+		UNION ALL
+		SELECT 'only in lock_waits: ' || w::text FROM (TABLE our_wait EXCEPT TABLE wait) w
+		UNION ALL
+		SELECT 'only in pg_blocking_pids: ' || e::text FROM (TABLE edge EXCEPT TABLE our_edge) e
+		UNION ALL
+		SELECT 'only in blocking_edges: ' || e::text FROM (TABLE our_edge EXCEPT TABLE edge) e
+		UNION ALL
+		SELECT 'roots only by pg_blocking_pids: ' || r::text FROM (TABLE root EXCEPT TABLE our_root) r
+		UNION ALL
+		SELECT 'only in root_blockers: ' || r::text FROM (TABLE our_root EXCEPT TABLE root) r
+		UNION ALL
+		SELECT 'blockers of ' || pid || ': not ' || blocker_count || ' with ' || coalesce(blocker_pid::text, 'none')
+		FROM unblock.lock_waits JOIN pids USING (pid)
+		WHERE blocker_count <> cardinality(blockers)
+			OR coalesce(blocker_pid = ANY (blockers), false) <> (cardinality(blockers) > 0)
+SQL
+}
+
 # The limit that an idle session would break first, as reports tell it: "setting|action|limit".
 sub next_limit {
 	my ($self, $session) = @_;
