@@ -178,7 +178,7 @@ sub create_take_lock {
 	my ($self) = @_;
 	$self->ask(
 		"CREATE FUNCTION take_lock(locktype text, field1 oid, field2 oid, field3 oid, field4 int, mode text)
-			RETURNS void STRICT PARALLEL SAFE LANGUAGE c AS '$ENV{LOCK_TAKER}'");
+			RETURNS void STRICT PARALLEL SAFE COST 10000 LANGUAGE c AS '$ENV{LOCK_TAKER}'");
 	return;
 }
 
