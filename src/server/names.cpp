@@ -90,9 +90,9 @@ char* object_phrase(const Names& names, const LOCKTAG& tag) {
 			return psprintf("role %s", quote_identifier(name));
 		return psprintf("role %u", object);
 	}
-	if (const char* name = relation_name(names, database, catalog))
-		return psprintf("object %u of %s", object, name);
-	return psprintf("object %u of catalog %u", object, catalog);
+	LOCKTAG catalog_lock;
+	SET_LOCKTAG_RELATION(catalog_lock, database, catalog);
+	return psprintf("object %u of %s", object, relation_phrase(names, catalog_lock, false));
 }
 
 } // namespace
