@@ -1,5 +1,5 @@
-# Builds and installs the module with PGXS; `make test`, `make demo` and
-# `make bench` do everything else, installing Debian packages they miss.
+# Builds and installs the module with PGXS; `make test`, `make stress`, `make demo`
+# and `make bench` do everything else, installing Debian packages they miss.
 
 EXTENSION = pg_unblock
 MODULE_big = pg_unblock
@@ -21,7 +21,7 @@ PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow -Wno-register -fvisibility=hidde
 SHLIB_LINK += -lstdc++
 
 # Targets that do not need the server's build files to be there yet.
-SELF_CONTAINED := test demo bench
+SELF_CONTAINED := test stress demo bench
 ifeq ($(filter $(SELF_CONTAINED),$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 override with_llvm := no
@@ -32,6 +32,8 @@ endif
 .PHONY: $(SELF_CONTAINED)
 test:
 	@test/run
+stress:
+	@test/stress/run $(if $(SEED),--seed $(SEED)) $(if $(GRAPHS),--graphs $(GRAPHS))
 demo:
 	@test/demo
 bench:

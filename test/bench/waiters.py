@@ -1,37 +1,10 @@
-"""Sessions that wait for locks, a thousand of them from one process.
-
-An asynchronous psycopg2 connection returns as soon as a statement is sent, so
-that nobody here has to wait with them.
-"""
+"""Sessions that wait for locks, a thousand of them from one process."""
 
 import contextlib
 import resource
-import select
 import time
 
-import psycopg2
-from psycopg2.extensions import POLL_OK, POLL_READ
-
-
-class Client:
-    def __init__(self):
-        self.connection = psycopg2.connect("application_name=bench", async_=True)
-        self.finish()
-        self.cursor = self.connection.cursor()
-
-    def send(self, statement):
-        self.cursor.execute(statement)
-
-    def run(self, statement):
-        self.send(statement)
-        self.finish()
-
-    def finish(self):
-        while (state := self.connection.poll()) != POLL_OK:
-            # Not select(), which ends at file descriptor 1023.
-            poller = select.poll()
-            poller.register(self.connection.fileno(), select.POLLIN if state == POLL_READ else select.POLLOUT)
-            poller.poll()
+from async_client import Client
 
 
 class Crowd:
@@ -42,7 +15,7 @@ class Crowd:
         self.clients = []
 
     def client(self):
-        self.clients.append(Client())
+        self.clients.append(Client("application_name=bench"))
         return self.clients[-1]
 
     def wait_until(self, condition, seconds=120):

@@ -156,7 +156,7 @@ class Reference:
     # Properties of the graph that a run must have met.
 
     def occurrences(self):
-        found = Counter({"graphs": 1, "waiting processes": len(self.waits)})
+        found = Counter({"waiting processes": len(self.waits)})
         found["prepared blockers"] = sum(isinstance(node, str) for node in self.waiters)
         found["several prepared blockers of one session"] = sum(
             sum(isinstance(node, str) for node in blockers) > 1 for blockers in self.blockers.values()

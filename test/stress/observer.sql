@@ -5,17 +5,20 @@ CREATE EXTENSION pg_unblock;
 
 -- Whether one of the busy sessions, or a parallel worker, is not waiting for a lock: the graph may still
 -- change. A leader counts as waiting while it waits for workers; they are looked at themselves.
-CREATE FUNCTION unsettled(busy int[]) RETURNS boolean LANGUAGE sql AS
+CREATE FUNCTION unsettled(busy int[]) RETURNS boolean LANGUAGE plpgsql AS
 $$
-	WITH waiting AS MATERIALIZED (SELECT pid FROM pg_locks WHERE NOT granted),
-	process AS MATERIALIZED (SELECT * FROM pg_stat_get_activity(NULL))
-	SELECT EXISTS (
+DECLARE
+	waiting int[] := ARRAY(SELECT pid FROM pg_lock_status() WHERE NOT granted);
+BEGIN
+	RETURN EXISTS (
+		WITH process AS MATERIALIZED (SELECT * FROM pg_stat_get_activity(NULL))
 		SELECT FROM process
 		WHERE (pid = ANY (busy) OR backend_type = 'parallel worker')
-		  AND pid NOT IN (SELECT waiting.pid FROM waiting)
+		  AND pid <> ALL (waiting)
 		  AND NOT (pid = ANY (busy) AND wait_event_type = 'IPC'
 			   AND EXISTS (SELECT FROM process worker WHERE worker.leader_pid = process.pid))
-	)
+	);
+END
 $$;
 
 -- Who waits, and for whom.

@@ -70,14 +70,20 @@ class Tally:
     def __init__(self):
         self.wrong = {check: [] for check in compare.PROPERTIES}
         self.occurred = Counter()
+        self.graphs = Counter()  # in which it occurred
 
     def judge(self, seed, picture):
         reference = Reference(picture)
-        self.occurred += reference.occurrences()
+        self.count(reference.occurrences())
         for check, failures in self.wrong.items():
             found = list(check(reference, picture))
             if found:
                 failures.append((seed, found))
+
+    def count(self, occurrences):
+        for what, count in occurrences.items():
+            self.occurred[what] += count
+            self.graphs[what] += count > 0
 
     def report(self, graphs):
         for check, failures in self.wrong.items():
@@ -108,7 +114,7 @@ def hold_still(workload, observer, tally):
         return taken[-1] is not None
 
     wait_for(take, "the graph at rest")
-    tally.occurred["graphs taken again"] += len(taken) - 1
+    tally.count({"pictures of a graph that moved": len(taken) - 1})
     return {part: rows or [] for part, rows in taken[-1].items()}
 
 
@@ -161,7 +167,7 @@ def main():
         return 1
     good = tally.report(arguments.graphs)
     for what, count in sorted(tally.occurred.items()):
-        print("# {:>8} {}".format(count, what))
+        print("# {:>8} {:<45} in {:>6} graphs".format(count, what, tally.graphs[what]))
     print("# {:>8.1f} graphs per second".format(arguments.graphs / (time.monotonic() - begin)))
     return 0 if good else 1
 

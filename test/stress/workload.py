@@ -87,18 +87,18 @@ class Workload:
         self.weights = [weight * self.random.choice((0, 1, 1, 4)) for _, weight in WORK]
         self.tables = TABLES[: self.random.randint(1, len(TABLES))]
         self.keys = self.random.randint(1, 4)
-        self.prepared = []  # (database, gid)
+        self.at_rest = []  # they do nothing more
+        self.prepared = []  # gids
         self.indexes = []  # (database, name)
 
     def choose_sessions(self, pools):
         count = self.random.randint(6, 24)
-        foreign = self.random.choice((0, 0, self.random.randint(1, count // 2)))
-        home, away = pools
-        return home[: count - foreign] + away[:foreign]
+        away = self.random.choice((0, self.random.randint(1, count // 2)))
+        return pools[0][: count - away] + pools[1][:away]
 
     def run(self):
         for _ in range(self.random.randint(2, 6) * len(self.sessions)):
-            free = [session for session in self.sessions if not session.busy]
+            free = [session for session in self.sessions if not session.busy and session not in self.at_rest]
             if not free:
                 return
             self.step(self.random.choice(free))
@@ -118,8 +118,8 @@ class Workload:
     def step(self, session):
         if session.failed():
             self.leave(session)
-        elif not session.in_transaction() and self.random.random() < 0.15:
-            work = self.random.choice((self.index_concurrently, self.session_advisory))
+        elif not session.in_transaction() and self.random.random() < 0.25:
+            work = self.random.choice((self.index_concurrently, self.keep_advisory))
             session.start(work(session))
         else:
             if session.in_transaction():
@@ -173,14 +173,15 @@ class Workload:
     def session_advisory(self, session):
         return "SELECT pg_advisory_lock{}({})".format(self.random.choice(("", "_shared")), self.advisory_key())
 
+    def keep_advisory(self, session):
+        self.at_rest.append(session)
+        return self.session_advisory(session)
+
     def object(self, session):
-        return self.random.choice(
-            (
-                "COMMENT ON DATABASE oracle IS ''", # shared: the other database's sessions want it too
-                "DROP SCHEMA area",
-                "CREATE TABLE area.made ()",
-            )
-        )
+        # A database is a shared object: the only one that sessions of two databases fight for.
+        if len({session.database for session in self.sessions}) > 1:
+            return "COMMENT ON DATABASE oracle IS ''"
+        return self.random.choice(("DROP SCHEMA area", "CREATE TABLE area.made ()", "COMMENT ON SCHEMA area IS ''"))
 
     def change_table(self, session):
         return self.random.choice(
@@ -223,8 +224,10 @@ class Workload:
 
     def prepare(self, session):
         gid = "{} {}".format(self.seed, len(self.prepared))
-        self.prepared.append((session.database, gid))
-        return "PREPARE TRANSACTION '{}'".format(gid)
+        self.prepared.append(gid)
+        # A transaction that has just begun holds nothing yet.
+        lock = "" if session.in_transaction() else self.lock_table(session) + "; "
+        return "{}PREPARE TRANSACTION '{}'".format(lock, gid)
 
     def roll_back(self, session):
         return "ROLLBACK"
@@ -267,12 +270,12 @@ WORK = [
     (Workload.insert_key, 6),
     (Workload.insert_child, 4),
     (Workload.session_advisory, 3),
-    (Workload.object, 3),
+    (Workload.object, 4),
     (Workload.change_table, 3),
     (Workload.parallel, 3),
     (Workload.savepoint, 3),
     (Workload.end_savepoint, 3),
-    (Workload.prepare, 4),
+    (Workload.prepare, 6),
     (Workload.roll_back, 1),
     (Workload.give_up, 1),
 ]
