@@ -33,10 +33,8 @@ def hard_kind(blocker):
 
 def edges(reference, picture):
     """blocking_edges: kind, lock and modes are those of pg_locks; one row for each pair and lock."""
-    ours = Counter(
-        tuple(edge[column] for column in ("waiter_pid", "blocker_pid", "kind", "locktype", "mode_wanted", "mode_held"))
-        for edge in picture["edges"]
-    )
+    columns = "waiter_pid", "blocker_pid", "kind", "locktype", "mode_wanted", "mode_held"
+    ours = Counter(tuple(edge[column] for column in columns) for edge in picture["edges"])
     hard = Counter()
     distinct = {(wait.node, wait.tag, wait.mode): wait for wait in reference.waits}
     for wait in distinct.values():

@@ -59,9 +59,7 @@ class Reference:
         self.processes = {process["pid"]: process for process in picture["processes"]}
         self.gids = dict(picture["prepared"])
         self.locks = picture["locks"]
-        self.waits = [
-            Wait(lock["pid"], self.node(lock), lock) for lock in self.locks if not lock["granted"]
-        ]
+        self.waits = [Wait(lock["pid"], self.node(lock), lock) for lock in self.locks if not lock["granted"]]
         for wait in self.waits:
             wait.hard = self.hard_blockers(wait)
         self.waits_of = defaultdict(list)
@@ -75,10 +73,7 @@ class Reference:
                 self.waiters[blocker].add(node)
         self.nodes = set(self.blockers) | set(self.waiters)
         self.reach = {node: self.search({node}) for node in self.nodes}
-        self.starts = {
-            node for node in self.nodes if all(other in self.reach[node] for other in self.nodes
-                                               if node in self.reach[other])
-        }
+        self.starts = {node for node in self.nodes if self.is_start(node)}
 
     def node(self, lock):
         return self.gids[lock["transaction"]] if lock["pid"] is None else self.leader(lock["pid"])
@@ -131,6 +126,10 @@ class Reference:
                     pending.append(waiter)
         return reached
 
+    def is_start(self, node):
+        """Waits for nobody, or only for members of its own cycle."""
+        return all(other in self.reach[node] for other in self.nodes if node in self.reach[other])
+
     def in_cycle(self, node):
         return node in self.reach[node]
 
@@ -175,9 +174,8 @@ class Reference:
             hard = {blocker for wait in self.waits_of[node] for blocker in wait.hard}
             found["hard edges"] += len(blockers & hard)
             found["queued edges"] += len(blockers - hard)
-            found["edges between databases"] += sum(self.database(node) != self.database(b) for b in blockers
-                                                    if not isinstance(b, str))
+            databases = [self.processes[pid]["database"] for pid in blockers if not isinstance(pid, str)]
+            found["edges between databases"] += sum(
+                database != self.processes[node]["database"] for database in databases
+            )
         return found
-
-    def database(self, node):
-        return self.processes[node]["database"]

@@ -83,12 +83,12 @@ class Workload:
         self.seed = seed
         self.observer = observer
         self.sessions = self.choose_sessions(pools)
-        # So that graphs differ: each has work that it likes, and work that it does not do.
-        self.weights = [weight * self.random.choice((0, 1, 1, 4)) for _, weight in WORK]
+        # So that graphs differ: each has work that it likes, and work that it hardly does.
+        self.weights = [max(1, weight * self.random.choice((0, 10, 10, 40))) for _, weight in WORK]
         self.tables = TABLES[: self.random.randint(1, len(TABLES))]
         self.keys = self.random.randint(1, 4)
         self.at_rest = []  # they do nothing more
-        self.prepared = []  # gids
+        self.prepared = 0
         self.indexes = []  # (database, name)
 
     def choose_sessions(self, pools):
@@ -127,7 +127,7 @@ class Workload:
             else:
                 begin = "BEGIN; "
                 session.savepoints = 0
-            (work, _), = self.random.choices(WORK, self.weights) if any(self.weights) else WORK[:1]
+            work = self.random.choices(WORK, self.weights)[0][0]
             session.start(begin + work(self, session))
 
     def leave(self, session):
@@ -223,8 +223,8 @@ class Workload:
         return "RELEASE s"
 
     def prepare(self, session):
-        gid = "{} {}".format(self.seed, len(self.prepared))
-        self.prepared.append(gid)
+        self.prepared += 1
+        gid = "{} {}".format(self.seed, self.prepared)
         # A transaction that has just begun holds nothing yet.
         lock = "" if session.in_transaction() else self.lock_table(session) + "; "
         return "{}PREPARE TRANSACTION '{}'".format(lock, gid)
