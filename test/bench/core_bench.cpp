@@ -4,16 +4,58 @@
 
 #include <benchmark/benchmark.h>
 
+#include <algorithm>
+#include <cstdlib>
+#include <new>
+
+#include <malloc.h>
+
+namespace {
+
+// Of all that operator new has handed out and not got back.
+std::size_t bytes_now = 0;
+std::size_t bytes_at_peak = 0;
+
+} // namespace
+
+// Not inlined: else g++ sees malloc() and free() where it expects new and delete.
+[[gnu::noinline]] void* operator new(std::size_t size) {
+	void* memory = std::malloc(size);
+	if (memory == nullptr)
+		throw std::bad_alloc();
+	bytes_now += malloc_usable_size(memory);
+	bytes_at_peak = std::max(bytes_at_peak, bytes_now);
+	return memory;
+}
+
+[[gnu::noinline]] void operator delete(void* memory) noexcept {
+	bytes_now -= malloc_usable_size(memory);
+	std::free(memory);
+}
+
+void operator delete(void* memory, std::size_t) noexcept {
+	operator delete(memory);
+}
+
 namespace unblock::core::test {
 namespace {
 
+// What one call of `measured` takes: time, and at its peak memory.
+template <class Measured>
+void measure(benchmark::State& state, Measured measured) {
+	const std::size_t before = bytes_at_peak = bytes_now;
+	measured();
+	state.counters["peak_bytes"] = static_cast<double>(bytes_at_peak - before);
+	for (auto _ : state)
+		measured();
+}
+
 void build(benchmark::State& state, GraphBuilder& b) {
 	const Snapshot snapshot = b.snapshot();
-	for (auto _ : state) {
+	measure(state, [&snapshot] {
 		const WaitGraph graph(snapshot);
 		benchmark::DoNotOptimize(graph.roots().data());
-	}
-	state.SetComplexityN(state.range(0));
+	});
 }
 
 // Updates of one row, all behind one idle writer.
@@ -87,13 +129,13 @@ void chains_of_the_pile(benchmark::State& state) {
 		b.wait(tuple, b.session(2 + i), LockMode::exclusive, ago(0.001 * i));
 	const Snapshot snapshot = b.snapshot();
 	const WaitGraph graph(snapshot);
-	for (auto _ : state)
-		benchmark::DoNotOptimize(chains(graph).data());
-	state.SetComplexityN(state.range(0));
+	measure(state, [&graph] { benchmark::DoNotOptimize(chains(graph).data()); });
 }
 
 void sizes(benchmark::internal::Benchmark* bench) {
-	bench->RangeMultiplier(10)->Range(100, 10'000)->Unit(benchmark::kMicrosecond)->Complexity();
+	for (const int waiters_and_holders : {100, 300, 1000, 3000, 10'000})
+		bench->Arg(waiters_and_holders);
+	bench->Unit(benchmark::kMillisecond);
 }
 
 BENCHMARK(row_lock_pile)->Apply(sizes);

@@ -5,6 +5,15 @@ import resource
 import time
 
 from async_client import Client
+from measuring import ask
+
+
+def wait_until(connection, condition, seconds=120, pause=0.05):
+    deadline = time.monotonic() + seconds
+    while not ask(connection, condition):
+        if time.monotonic() > deadline:
+            raise TimeoutError("not true after {} s: {}".format(seconds, condition))
+        time.sleep(pause)
 
 
 class Crowd:
@@ -18,22 +27,11 @@ class Crowd:
         self.clients.append(Client("application_name=bench"))
         return self.clients[-1]
 
-    def wait_until(self, condition, seconds=120):
-        deadline = time.monotonic() + seconds
-        while not self.ask(condition):
-            if time.monotonic() > deadline:
-                raise TimeoutError("not true after {} s: {}".format(seconds, condition))
-            time.sleep(0.05)
-
-    def ask(self, query):
-        with self.observer.cursor() as cursor:
-            cursor.execute(query)
-            return cursor.fetchone()[0]
-
     def wait_for_waiters(self, count):
-        self.wait_until(
+        wait_until(
+            self.observer,
             "SELECT count(*) >= {} FROM pg_stat_activity"
-            " WHERE application_name = 'bench' AND wait_event_type = 'Lock'".format(count)
+            " WHERE application_name = 'bench' AND wait_event_type = 'Lock'".format(count),
         )
 
 
@@ -45,8 +43,8 @@ def crowd(observer):
     try:
         yield members
     finally:
-        members.ask("SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'bench'")
-        members.wait_until("SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'bench'")
+        ask(observer, "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE application_name = 'bench'")
+        wait_until(observer, "SELECT count(*) = 0 FROM pg_stat_activity WHERE application_name = 'bench'")
         for client in members.clients:
             client.connection.close()
 

@@ -1,0 +1,196 @@
+"""Reports called ten times a second while pgbench runs: what they cost it, and whether they are right.
+
+Every client writes its pid into its application_name and its statements, so
+that each row of a report tells by itself whether its details belong to its pid.
+"""
+
+import contextlib
+import itertools
+import re
+import statistics
+import subprocess
+import threading
+import time
+
+import psycopg2
+
+from measuring import ask, connect, progress, ratio_with_interval
+
+CALLS_PER_SECOND = 10
+
+REPORTS = (
+    "SELECT pid, application_name, backend_start, query FROM unblock.blocking_chains",
+    "SELECT pid, application_name, backend_start, query FROM unblock.lock_waits",
+    "SELECT pid, application_name, backend_start, query FROM unblock.root_blockers",
+    "SELECT pid, application_name, backend_start, query FROM unblock.idle_transactions",
+    "SELECT NULL, NULL, NULL, NULL FROM unblock.tree()",
+    "SELECT NULL, NULL, NULL, NULL FROM unblock.check()",
+)
+
+# pgbench's TPC-B-like transaction at scale 1, where all wait for the one branch.
+SCRIPT = r"""
+\set aid random(1, 100000)
+\set tid random(1, 10)
+\set delta random(-5000, 5000)
+BEGIN;
+UPDATE pgbench_accounts SET abalance = abalance + :delta WHERE aid = :aid /* by :me */;
+SELECT abalance FROM pgbench_accounts WHERE aid = :aid /* by :me */;
+UPDATE pgbench_tellers SET tbalance = tbalance + :delta WHERE tid = :tid /* by :me */;
+UPDATE pgbench_branches SET bbalance = bbalance + :delta WHERE bid = 1 /* by :me */;
+INSERT INTO pgbench_history (tid, bid, aid, delta, mtime)
+    VALUES (:tid, 1, :aid, :delta, CURRENT_TIMESTAMP) /* by :me */;
+END;
+"""
+
+# Once for each session; pgbench keeps the variable while the session lasts.
+INTRODUCE = r"""
+SELECT pg_backend_pid() AS me, set_config('application_name', 'client ' || pg_backend_pid(), false) \gset
+"""
+INTRODUCE_ONCE = r"\if :me = 0" + INTRODUCE + r"\endif"
+
+
+class Reporter(threading.Thread):
+    """Calls the reports in turn while it is switched on, and looks at each row."""
+
+    def __init__(self):
+        super().__init__(daemon=True)
+        self.connection = connect()
+        self.on = threading.Event()
+        self.over = threading.Event()
+        self.reports = itertools.cycle(REPORTS)
+        self.calls = self.rows = self.told = 0
+        self.wrong = []
+        self.errors = []
+        self.start_of = {}  # pid to backend_start
+
+    def run(self):
+        while not self.over.is_set():
+            self.on.wait()
+            next_call = time.monotonic()
+            while self.on.is_set() and not self.over.is_set():
+                self.call(next(self.reports))
+                next_call += 1 / CALLS_PER_SECOND
+                time.sleep(max(0, next_call - time.monotonic()))
+
+    def call(self, report):
+        self.calls += 1
+        try:
+            with self.connection.cursor() as cursor:
+                cursor.execute(report)
+                for row in cursor:
+                    if row[0] is not None:
+                        self.look_at(*row)
+        except psycopg2.Error as error:
+            self.errors.append(str(error))
+
+    def look_at(self, pid, application_name, backend_start, query):
+        self.rows += 1
+        claims = re.findall(r"^client (\d+)$", application_name or "") + re.findall(r"/\* by (\d+) \*/", query or "")
+        self.told += bool(claims)
+        known = self.start_of.setdefault(pid, backend_start)
+        if any(int(claim) != pid for claim in claims) or (self.sessions_stay and known != backend_start):
+            self.wrong.append((pid, application_name, str(backend_start), query))
+
+    sessions_stay = True
+
+    def end(self):
+        self.over.set()
+        self.on.set()
+        self.join()
+
+
+@contextlib.contextmanager
+def pgbench(script, clients, *options):
+    with open("load.sql", "w") as file:
+        file.write(script)
+    command = ["pgbench", "-n", "-f", "load.sql", "-c", str(clients), "-j", "2", "-D", "me=0", "-T", "3600", *options]
+    with open("load.log", "w") as log:
+        process = subprocess.Popen(command, stdout=log, stderr=log)
+    try:
+        yield
+        assert process.poll() is None, "pgbench has ended: " + open("load.log").read()
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def transactions(observer):
+    """Those that have ended so far; each had an id of its own."""
+    return int(ask(observer, "SELECT pg_snapshot_xmax(pg_current_snapshot())::text"))
+
+
+def slice_of_load(observer, reporter, on, seconds):
+    """Transactions per second during a slice with or without the reporter."""
+    if on:
+        reporter.on.set()
+    begin, first = time.monotonic(), transactions(observer)
+    time.sleep(seconds)
+    last, end = transactions(observer), time.monotonic()
+    reporter.on.clear()
+    return (last - first) / (end - begin)
+
+
+def paired_slices(observer, reporter, plan):
+    """On and off, off and on, …: what drifts hits both sides."""
+    pairs = []
+    for number in range(plan.load_pairs):
+        pair = {
+            on: slice_of_load(observer, reporter, on, plan.load_seconds)
+            for on in ((True, False) if number % 2 else (False, True))
+        }
+        pairs.append((pair[True], pair[False]))
+    return pairs
+
+
+def bench_under_load(plan, targets):
+    subprocess.run(["pgbench", "-i", "-q", "-s", "1"], check=True, capture_output=True)
+    observer = connect()
+    progress("Reports while 50 pgbench clients run, {} pairs of {} s".format(plan.load_pairs, plan.load_seconds))
+    staying = Reporter()
+    staying.start()
+    with pgbench(INTRODUCE_ONCE + SCRIPT, 50):
+        time.sleep(2)
+        pairs = paired_slices(observer, staying, plan)
+    staying.end()
+
+    progress("Reports while sessions come and go")
+    passing = Reporter()
+    passing.sessions_stay = False
+    passing.start()
+    with pgbench(INTRODUCE + SCRIPT, 20, "-C"):
+        passing.on.set()
+        time.sleep(plan.passing_seconds)
+        passing.end()
+
+    print_load(plan, pairs, targets)
+    for title, reporter in ("50 sessions", staying), ("sessions that come and go", passing):
+        print_findings(title, reporter, targets)
+
+
+def print_load(plan, pairs, targets):
+    title = "50 pgbench clients, {} pairs of {} s".format(plan.load_pairs, plan.load_seconds)
+    on, off = (statistics.median(side) for side in zip(*pairs))
+    ratio, low, high = ratio_with_interval(pairs)
+    print("\n{:<44}{:>12}{:>20}{:>28}".format(title, "reports", "no reports", "ratio (95 %)"))
+    print(
+        "  {:<42}{:>8.0f} tps{:>16.0f} tps{:>28}".format(
+            "{} reports a second".format(CALLS_PER_SECOND),
+            on,
+            off,
+            "{:.3f} ({:.3f} .. {:.3f})".format(ratio, low, high),
+        )
+    )
+    targets.at_most("loss through {} reports a second".format(CALLS_PER_SECOND), 100 * (1 - ratio), 1, " %")
+
+
+def print_findings(title, reporter, targets):
+    print(
+        "  {}: {} calls, {} rows, {} of them with their own pid in their details".format(
+            title, reporter.calls, reporter.rows, reporter.told
+        )
+    )
+    for text in [str(row) for row in reporter.wrong[:3]] + reporter.errors[:3]:
+        print("    " + text)
+    targets.at_most("errors, {}".format(title), len(reporter.errors), 0)
+    targets.at_most("rows with wrong details, {}".format(title), len(reporter.wrong), 0)
+    targets.at_least("rows looked at, {}".format(title), reporter.told, 1)
