@@ -5,6 +5,9 @@
 // edge: to the first place behind that point.
 #include "block_graph.h"
 
+#include <numeric>
+#include <utility>
+
 #include "fence.h"
 
 namespace unblock::core {
@@ -14,14 +17,18 @@ namespace {
 class Builder {
 public:
 	explicit Builder(const LockGroups& groups)
-	    : groups_(groups), nodes_(static_cast<Index>(groups.snapshot().sessions.size())) {
+	    : groups_(groups), nodes_(static_cast<Index>(groups.snapshot().sessions.size())), holdings_(nodes_) {
+		std::iota(holdings_.begin(), holdings_.end(), Index{0});
 		edges_.reserve(4 * groups.snapshot().waiters.size() + groups.snapshot().holders.size());
 	}
 
-	Digraph build() {
-		for (Index lock = 0; lock < groups_.snapshot().locks.size(); ++lock)
+	BlockGraph build() {
+		const Index locks = static_cast<Index>(groups_.snapshot().locks.size());
+		for (Index lock = 0; lock < locks; ++lock)
+			separate_holdings(lock);
+		for (Index lock = 0; lock < locks; ++lock)
 			add_lock(lock);
-		return Digraph(nodes_, edges_);
+		return {Digraph(nodes_, edges_), std::move(holdings_)};
 	}
 
 private:
@@ -33,6 +40,17 @@ private:
 	};
 	using Places = PerMode<Place>;
 
+	void separate_holdings(Index lock) {
+		const std::span<const GroupWaiter> queue = groups_.queue_of(lock);
+		if (queue.size() == 1)
+			return;
+		for (const GroupWaiter& waiter : queue)
+			if (groups_.waits(waiter.node) == 1 && groups_.holds(waiter.node) > 0) {
+				edges_.push_back({waiter.node, nodes_});
+				holdings_[waiter.node] = nodes_++;
+			}
+	}
+
 	void add_lock(Index lock) {
 		Places places{};
 		const std::span<const GroupWaiter> queue = groups_.queue_of(lock);
@@ -41,7 +59,7 @@ private:
 			add_waiter(places[static_cast<std::size_t>(waiter->mode)], waiter->node);
 		}
 		for (const GroupHolder& holder : groups_.holders_of(lock))
-			add_blocks(holder.node, holder.blocks, places);
+			add_blocks(holdings_[holder.node], holder.blocks, places);
 	}
 
 	void add_blocks(Index node, ModeMask blocks, Places& places) {
@@ -68,12 +86,13 @@ private:
 
 	const LockGroups& groups_;
 	Index nodes_;
+	std::vector<Index> holdings_;
 	std::vector<Edge> edges_;
 };
 
 } // namespace
 
-Digraph block_graph(const LockGroups& groups) {
+BlockGraph block_graph(const LockGroups& groups) {
 	return Builder(groups).build();
 }
 

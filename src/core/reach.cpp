@@ -2,8 +2,9 @@
 // Real waits are nearly always trees or queues, though, and there it has:
 //
 // - A node that dominates all it reaches reaches exactly what it frees.
-// - Behind a waiter whose followers do nothing but stand in the same queue,
-//   those reached are known by their number for each wanted mode.
+// - Behind a waiter whose followers stand in the same queue and, with what they
+//   hold, reach only what they free, those reached are known by their number
+//   for each wanted mode.
 // - What is left is found by walks over the graph, 64 nodes at a time, one bit each.
 #include "reach.h"
 
@@ -39,7 +40,8 @@ public:
 		}
 	}
 
-	Index frees(Index node) const noexcept { return size_[node] - 1; }
+	// Nodes of the wait graph in its subtree, itself included if it is one.
+	Index size(Index node) const noexcept { return size_[node]; }
 
 	// Whether no edge leads out of the node's subtree. (Says no, too, where one leads back to the node.)
 	bool closed(Index node) const noexcept { return leaves_to_[node] >= depth_[node]; }
@@ -50,7 +52,7 @@ private:
 		return parent == kNone ? 0 : depth_[parent];
 	}
 
-	std::vector<Index> size_;  // of the subtree, nodes of the wait graph only
+	std::vector<Index> size_;
 	std::vector<Index> depth_; // 1 at the top
 	// The immediate dominator of an edge's target is above the edge's origin or is that origin. The edge
 	// leaves all subtrees that contain the origin and begin below that dominator. This is the least
@@ -61,43 +63,51 @@ private:
 // Counts those reached within one queue, from its end to its front.
 class QueueReach {
 public:
-	// Takes the next waiter ahead of those taken so far. `ends_here`: it blocks nobody elsewhere, and
-	// stands in no other queue.
-	void take(const GroupWaiter& waiter, bool ends_here) {
+	// Takes the next waiter ahead of those taken so far. It counts for itself and those that it frees with
+	// what it holds: `weight`. `stands_apart`: these are all that it reaches but for waiters of this queue.
+	void take(const GroupWaiter& waiter, Index weight, bool stands_apart) {
 		const std::size_t mode = static_cast<std::size_t>(waiter.mode);
 		const ModeMask blocks = conflicts_of(waiter.mode);
-		if (!ends_here || leads_elsewhere(blocks))
+		if (!stands_apart || leads_elsewhere(blocks))
 			elsewhere_ = static_cast<ModeMask>(elsewhere_ | bit(waiter.mode));
 		reached_by_next_[mode] = reached(blocks);
-		++behind_[mode];
+		weights_[mode].push_back(weight_of_rearmost(mode, behind(mode)) + weight);
 		wanted_ = static_cast<ModeMask>(wanted_ | bit(waiter.mode));
 	}
 
 	// Whether one that blocks these wanted modes, ahead of those taken so far, may reach something
-	// else than waiters of this queue.
+	// else than waiters of this queue and what they free.
 	bool leads_elsewhere(ModeMask blocks) const noexcept { return (blocks & elsewhere_) != 0; }
 
+	// What one that blocks these wanted modes, ahead of those taken so far, reaches.
 	Index count(ModeMask blocks) const noexcept {
+		const PerMode<Index> numbers = reached(blocks);
 		Index sum = 0;
-		for (const Index number : reached(blocks))
-			sum += number;
+		for (std::size_t mode = 0; mode < kLockModes; ++mode)
+			sum += weight_of_rearmost(mode, numbers[mode]);
 		return sum;
 	}
 
 private:
+	Index behind(std::size_t mode) const noexcept { return static_cast<Index>(weights_[mode].size()); }
+
+	Index weight_of_rearmost(std::size_t mode, Index number) const noexcept {
+		return number == 0 ? 0 : weights_[mode][number - 1];
+	}
+
 	// By wanted mode, how many of those taken are reached. They are always the rearmost ones: what
 	// blocks one waiter from ahead blocks all behind it who want the same.
 	PerMode<Index> reached(ModeMask blocks) const noexcept {
 		PerMode<Index> numbers{};
 		for_each_mode(blocks & wanted_, [&](std::size_t mode) {
-			numbers[mode] = behind_[mode];
+			numbers[mode] = behind(mode);
 			for (std::size_t other = 0; other < kLockModes; ++other)
 				numbers[other] = std::max(numbers[other], reached_by_next_[mode][other]);
 		});
 		return numbers;
 	}
 
-	PerMode<Index> behind_{};                   // waiters taken
+	PerMode<std::vector<Index>> weights_;       // [n - 1]: of the rearmost n of that wanted mode together
 	PerMode<PerMode<Index>> reached_by_next_{}; // by the foremost waiter taken of that wanted mode
 	ModeMask wanted_ = 0;                       // by those taken
 	ModeMask elsewhere_ = 0;                    // wanted modes of waiters that reach something else
@@ -152,7 +162,7 @@ ColumnCounters walk(const Digraph& graph, const Components& components, std::spa
 
 class ReachCount {
 public:
-	ReachCount(const LockGroups& groups, const Digraph& graph, const Components& components,
+	ReachCount(const LockGroups& groups, const BlockGraph& graph, const Components& components,
 	           const DominatorTree& tree)
 	    : groups_(groups), graph_(graph), components_(components), tree_(tree),
 	      nodes_(static_cast<Index>(groups.snapshot().sessions.size())) {
@@ -176,30 +186,44 @@ private:
 
 	void count_closed() {
 		for (const Index node : groups_.nodes()) {
-			counted_.frees[node] = tree_.frees(node);
+			counted_.frees[node] = tree_.size(node) - 1;
 			if (tree_.closed(node))
-				counted_.blocked_total[node] = tree_.frees(node);
+				counted_.blocked_total[node] = tree_.size(node) - 1;
 		}
 	}
 
-	// Waiters and holders of this lock who have nothing to do with any other.
+	// Waiters of this lock who reach elsewhere only what they free, and holders who hold no other.
 	void count_queue(Index lock) {
 		QueueReach reach;
 		const std::span<const GroupWaiter> queue = groups_.queue_of(lock);
 		for (auto waiter = queue.rbegin(); waiter != queue.rend(); ++waiter) {
-			const bool ends_here = groups_.waits(waiter->node) == 1 && groups_.holds(waiter->node) == 0;
-			if (ends_here)
-				count_within(reach, waiter->node, conflicts_of(waiter->mode));
-			reach.take(*waiter, ends_here);
+			const Index freed = freed_by_holdings(waiter->node);
+			if (freed == kUnknown) {
+				reach.take(*waiter, 1, false);
+				continue;
+			}
+			count_within(reach, waiter->node, conflicts_of(waiter->mode), freed);
+			reach.take(*waiter, 1 + freed, true);
 		}
 		for (const GroupHolder& holder : groups_.holders_of(lock))
 			if (groups_.waits(holder.node) == 0 && groups_.holds(holder.node) == 1)
-				count_within(reach, holder.node, holder.blocks);
+				count_within(reach, holder.node, holder.blocks, 0);
 	}
 
-	void count_within(const QueueReach& reach, Index node, ModeMask blocks) {
+	void count_within(const QueueReach& reach, Index node, ModeMask blocks, Index freed) {
 		if (counted_.blocked_total[node] == kUnknown && !reach.leads_elsewhere(blocks))
-			counted_.blocked_total[node] = reach.count(blocks);
+			counted_.blocked_total[node] = reach.count(blocks) + freed;
+	}
+
+	// How many a waiter reaches with what it holds, if it frees them; unknown if it does not, or if it
+	// stands in several queues.
+	Index freed_by_holdings(Index node) const noexcept {
+		if (groups_.waits(node) > 1)
+			return kUnknown;
+		if (groups_.holds(node) == 0)
+			return 0;
+		const Index holdings = graph_.holdings[node];
+		return holdings != node && tree_.closed(holdings) ? tree_.size(holdings) : kUnknown;
 	}
 
 	void count_rest() {
@@ -215,7 +239,7 @@ private:
 		for (std::size_t first = 0; first < rest.size(); first += kBatch) {
 			const std::size_t size = std::min(kBatch, rest.size() - first);
 			const std::span<const Index> batch(rest.data() + first, size);
-			const ColumnCounters reached = walk(graph_, components_, batch, nodes_);
+			const ColumnCounters reached = walk(graph_.graph, components_, batch, nodes_);
 			for (unsigned i = 0; i < size; ++i)
 				reached_by[batch[i]] = reached[i];
 		}
@@ -225,7 +249,7 @@ private:
 	}
 
 	const LockGroups& groups_;
-	const Digraph& graph_;
+	const BlockGraph& graph_;
 	const Components& components_;
 	const DominatorTree& tree_;
 	const Index nodes_;
@@ -234,10 +258,10 @@ private:
 
 } // namespace
 
-Reach count_reach(const LockGroups& groups, const Digraph& graph, const Digraph& reversed,
+Reach count_reach(const LockGroups& groups, const BlockGraph& graph, const Digraph& reversed,
                   const Components& components, std::span<const Index> starts) {
 	const Index nodes = static_cast<Index>(groups.snapshot().sessions.size());
-	const DominatorTree tree(graph, reversed, starts, nodes);
+	const DominatorTree tree(graph.graph, reversed, starts, nodes);
 	return ReachCount(groups, graph, components, tree).count();
 }
 

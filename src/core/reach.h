@@ -1,8 +1,7 @@
 // How many wait for a node, directly or through others; and how many for it alone.
 #pragma once
 
-#include "digraph.h"
-#include "lock_groups.h"
+#include "block_graph.h"
 
 #include <span>
 #include <vector>
@@ -17,7 +16,7 @@ struct Reach {
 // `graph` is the block graph of `groups`, searched from groups.nodes() for its `components`; `starts`
 // are the nodes of those components that no other leads to. Linear in the graph but for the nodes in
 // the middle of a web, of which each 64 together cost one walk over the graph. Throws std::bad_alloc.
-Reach count_reach(const LockGroups& groups, const Digraph& graph, const Digraph& reversed,
+Reach count_reach(const LockGroups& groups, const BlockGraph& graph, const Digraph& reversed,
                   const Components& components, std::span<const Index> starts);
 
 } // namespace unblock::core

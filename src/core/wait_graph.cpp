@@ -93,11 +93,11 @@ struct WaitGraph::Impl {
 
 // All that takes the whole graph: cycles, frees, totals, roots.
 void WaitGraph::Impl::search() {
-	const Digraph graph = block_graph(groups);
-	reversed.emplace(graph.reversed());
-	Components components = strong_components(graph, groups.nodes());
-	const std::vector<Index> starts = find_starts(groups, graph, components);
-	const Reach reach = count_reach(groups, graph, *reversed, components, starts);
+	const BlockGraph blocks = block_graph(groups);
+	reversed.emplace(blocks.graph.reversed());
+	Components components = strong_components(blocks.graph, groups.nodes());
+	const std::vector<Index> starts = find_starts(groups, blocks.graph, components);
+	const Reach reach = count_reach(groups, blocks, *reversed, components, starts);
 
 	std::vector<Index> size(components.count, 0);
 	for (const Index node : groups.nodes())
