@@ -144,7 +144,7 @@ COMMENT ON COLUMN unblock.blocking_chains.wait_time IS 'Time since this wait beg
 COMMENT ON COLUMN unblock.blocking_chains.lock IS 'What the lock is on';
 COMMENT ON COLUMN unblock.blocking_chains.mode_wanted IS 'Mode of the lock that is waited for';
 COMMENT ON COLUMN unblock.blocking_chains.mode_held IS 'Conflicting mode that the primary blocker holds or, queued, wants';
-COMMENT ON COLUMN unblock.blocking_chains.remedy IS 'Statement to paste to be rid of this session; names its transaction, so that it hits nobody else when pasted late';
+COMMENT ON COLUMN unblock.blocking_chains.remedy IS 'Statement to paste to be rid of this session, which hits nobody else when pasted late; or advice as an SQL comment';
 GRANT SELECT ON unblock.blocking_chains TO PUBLIC;
 
 CREATE FUNCTION unblock.root_blockers(
@@ -187,7 +187,7 @@ COMMENT ON COLUMN unblock.root_blockers.blocked_total IS 'Sessions that wait for
 COMMENT ON COLUMN unblock.root_blockers.frees IS 'Sessions that wait for nobody else in the end: what ending this one would free';
 COMMENT ON COLUMN unblock.root_blockers.longest_wait IS 'Longest present wait of its direct waiters';
 COMMENT ON COLUMN unblock.root_blockers.locks_held IS 'Granted locks, as pg_locks counts them';
-COMMENT ON COLUMN unblock.root_blockers.remedy IS 'Statement to paste to be rid of this session; names its transaction, so that it hits nobody else when pasted late';
+COMMENT ON COLUMN unblock.root_blockers.remedy IS 'Statement to paste to be rid of this session, which hits nobody else when pasted late; or advice as an SQL comment';
 GRANT SELECT ON unblock.root_blockers TO PUBLIC;
 
 CREATE FUNCTION unblock.idle_transactions(

@@ -52,7 +52,7 @@ private:
 	Findings& findings_;
 	std::vector<Root> roots_;             // those told one by one, in the order of the graph
 	std::vector<Index> told_root_;        // by node: index into roots_
-	std::vector<Index> other_migrations_; // blocked by none of these
+	std::vector<Index> other_migrations_; // blocked by none of these, and in no deadlock
 };
 
 void Blockers::look_at_roots() {
@@ -74,7 +74,7 @@ void Blockers::look_at_roots() {
 	for (const ChainRow& row : scene_.rows) {
 		if (!scene_.migration[row.node])
 			continue;
-		bool told_there = false;
+		bool told_there = graph_.node(row.node).in_cycle;
 		for (const Index root : graph_.roots_of(row.node))
 			if (told_root_[root] != kNone) {
 				roots_[told_root_[root]].migrations.add(reference(session(row.node)));
@@ -197,18 +197,23 @@ void Blockers::tell_jam(const Lock& lock, Index jammed, std::span<const Index> q
 
 void Blockers::deadlocks() {
 	Names names;
+	std::size_t migrations = 0;
 	for (const ChainRow& row : scene_.rows)
-		if (graph_.node(row.node).in_cycle)
+		if (graph_.node(row.node).in_cycle) {
 			names.add(name_of(session(row.node)));
+			migrations += scene_.migration[row.node] ? 1 : 0;
+		}
 	if (names.count() == 0)
 		return;
-	Finding& finding = findings_.add(Severity::warning, names.count(),
-	                                 counted(names.count(), "session") + " wait for one another: a deadlock");
+	std::string text = counted(names.count(), "session") + " wait for one another: a deadlock";
+	if (migrations > 0)
+		text += ", with " + counted(migrations, "blocked migration") + " among them";
+	Finding& finding = findings_.add(Severity::warning, names.count(), std::move(text));
 	finding.detail = "In the deadlock: " + names.text() +
 	                 ". The server cancels one of them when deadlock_timeout has passed.";
 }
 
-// A migration that no root's finding counts would go unseen otherwise.
+// Migrations that neither a root's finding nor that of a deadlock counts would go unseen otherwise.
 void Blockers::other_migrations() {
 	if (other_migrations_.empty())
 		return;
@@ -218,9 +223,8 @@ void Blockers::other_migrations() {
 	Names names;
 	for (const Index node : other_migrations_)
 		names.add(name_of(session(node)));
-	finding.detail =
-	    "In a deadlock, behind one, or behind sessions that are not told one by one: " + names.text() +
-	    ". The first one's statement: " + statement_of(session(other_migrations_.front()));
+	finding.detail = "Behind a deadlock, or behind sessions that are not told one by one: " + names.text() +
+	                 ". The first one's statement: " + statement_of(session(other_migrations_.front()));
 	finding.remedy = "SELECT * FROM unblock.blocking_chains;";
 }
 

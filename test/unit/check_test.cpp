@@ -344,17 +344,23 @@ TEST(Check, NamesTheWorstRootBehindTheWaiters) {
 	EXPECT_EQ(all[1].remedy, "SELECT unblock.terminate(1, 'T1');");
 }
 
-TEST(Check, TellsOfMigrationsThatNoRootTellsOf) {
+TEST(Check, TellsOfMigrationsInAndBehindADeadlock) {
 	GraphBuilder b;
 	const LockRef first = b.lock("transaction 1"), second = b.lock("transaction 2");
-	const SessionRef x = b.session(11), y = b.session(12).user("migrator").query("SET a = 1; ALTER TABLE t");
+	const SessionRef x = b.session(11), y = b.session(12).query("SET a = 1; ALTER TABLE t");
 	b.hold(first, x, LockMode::exclusive).hold(second, y, LockMode::exclusive);
 	b.wait(second, x, LockMode::share, ago(5)).wait(first, y, LockMode::share, ago(4));
+	const std::string deadlock =
+	    "warning: 2 sessions wait for one another: a deadlock, with 1 blocked migration "
+	    "among them\n";
+	EXPECT_EQ(told(findings(b)), deadlock);
+
+	b.wait(second, b.session(13).user("migrator").query("DROP TABLE t"), LockMode::share);
 	const auto all = findings(b);
-	EXPECT_EQ(told(all), "warning: 2 sessions wait for one another: a deadlock\n"
-	                     "warning: 1 migration is blocked\n");
-	EXPECT_EQ(all[1].detail, "In a deadlock, behind one, or behind sessions that are not told one by one: 12 "
-	                         "migrator. The first one's statement: SET a = 1; ALTER TABLE t");
+	EXPECT_EQ(told(all), deadlock + "warning: 1 migration is blocked\n");
+	EXPECT_EQ(all[1].detail,
+	          "Behind a deadlock, or behind sessions that are not told one by one: 13 migrator. The "
+	          "first one's statement: DROP TABLE t");
 	EXPECT_EQ(all[1].remedy, "SELECT * FROM unblock.blocking_chains;");
 }
 
