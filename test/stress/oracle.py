@@ -140,6 +140,8 @@ def run(first_seed, graphs, tally):
     observer = observers[DATABASES[0]]
     pools = [[Session(database) for _ in range(24)] for database in DATABASES]
     for seed in range(first_seed, first_seed + graphs):
+        if seed > first_seed and (seed - first_seed) % 100 == 0:
+            print("# {} graphs".format(seed - first_seed), flush=True)
         try:
             workload = Workload(seed, pools, observer)
             workload.run()
