@@ -291,10 +291,10 @@ void name_sessions(Arrays& a, const Names& names) {
 	}
 }
 
-void mask_sessions(Arrays& a) {
+void mask_sessions(Arrays& a, const Names& names) {
 	for (core::Index i = 0; i < a.session_count; ++i) {
 		core::Session& session = a.sessions[i];
-		session.masked = session.kind != core::Kind::prepared && !may_see(session.role);
+		session.masked = session.kind != core::Kind::prepared && !may_see(names, session.role);
 		if (session.masked)
 			session.query = "<insufficient privilege>";
 	}
@@ -329,8 +329,8 @@ Collected* collect(Purpose purpose) {
 		name_sessions(a, names);
 		for (core::Index i = 0; i < a.lock_count; ++i)
 			a.locks[i].label = lock_label(names, a.tags[i]);
+		mask_sessions(a, names);
 		close_names(names);
-		mask_sessions(a);
 	} else
 		read_runs(a);
 	for (core::Index i = 0; i < a.lock_count; ++i) {

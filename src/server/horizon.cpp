@@ -53,7 +53,7 @@ const char* process_name(const Status& status, const StatusTexts& texts) {
 	return GetBackendTypeDesc(status.type);
 }
 
-core::HorizonHolder holder_of(const Holding& holding, const StatusTexts& texts) {
+core::HorizonHolder holder_of(const Holding& holding, const Names& names, const StatusTexts& texts) {
 	core::HorizonHolder holder;
 	holder.kind = holding.is_standby ? core::HorizonKind::standby : core::HorizonKind::session;
 	holder.pid = holding.pid;
@@ -65,7 +65,7 @@ core::HorizonHolder holder_of(const Holding& holding, const StatusTexts& texts) 
 	}
 	holder.database = status.database;
 	holder.role = status.role;
-	holder.masked = !may_see(status.role);
+	holder.masked = !may_see(names, status.role);
 	if (holder.masked)
 		return holder;
 	holder.name = process_name(status, texts);
@@ -126,16 +126,14 @@ core::HorizonHolder holder_of(const Slot& slot) {
 	return holder;
 }
 
-void fill_names(Horizon& horizon) {
+void fill_names(Horizon& horizon, const Names& names) {
 	const auto view = [](const char* text) {
 		return text == nullptr ? std::string_view() : std::string_view(text);
 	};
-	const Names names = open_names();
 	for (std::size_t i = 0; i < horizon.count; ++i) {
 		horizon.holders[i].datname = view(database_name(names, horizon.holders[i].database));
 		horizon.holders[i].usename = view(role_name(names, horizon.holders[i].role));
 	}
-	close_names(names);
 }
 
 template <class T>
@@ -153,6 +151,7 @@ Horizon collect_horizon() {
 	const int slot_count = read_slots(slots);
 	const PreparedTransactions prepared = prepared_transactions();
 	const StatusTexts texts = make_status_texts();
+	const Names names = open_names();
 
 	Horizon horizon = {};
 	horizon.holders = allocate<core::HorizonHolder>(process_count + slot_count + prepared.count);
@@ -160,12 +159,13 @@ Horizon collect_horizon() {
 		new (&horizon.holders[horizon.count++]) core::HorizonHolder(holder);
 	};
 	for (int i = 0; i < process_count; ++i)
-		add(holder_of(processes[i], texts));
+		add(holder_of(processes[i], names, texts));
 	for (int i = 0; i < slot_count; ++i)
 		add(holder_of(slots[i]));
 	for (int i = 0; i < prepared.count; ++i)
 		add(holder_of(prepared.list[i]));
-	fill_names(horizon);
+	fill_names(horizon, names);
+	close_names(names);
 	core::rank_horizon({horizon.holders, horizon.count}, next);
 	return horizon;
 }

@@ -13,7 +13,7 @@ namespace {
 // The catalogs that a look-up can read when no cache has the answer, with the indexes it reads them
 // through. To lock an index matters as well: REINDEX locks only that exclusively.
 constexpr Oid kSharedCatalogs[] = {DatabaseRelationId, DatabaseOidIndexId, AuthIdRelationId,
-                                   AuthIdOidIndexId};
+                                   AuthIdOidIndexId,   AuthMemRelationId,  AuthMemMemRoleIndexId};
 constexpr Oid kRelationCatalogs[] = {RelationRelationId,       ClassOidIndexId,     AttributeRelationId,
                                      AttributeRelidNumIndexId, NamespaceRelationId, NamespaceOidIndexId};
 

@@ -10,7 +10,7 @@ namespace unblock::server {
 // Which catalogs could be locked. Open, look up, close; between the two the catalogs are locked in
 // AccessShareLock, which an error releases with the transaction.
 struct Names {
-	bool shared = false;    // databases and roles
+	bool shared = false;    // databases, roles and their members
 	bool relations = false; // relations of the current database
 	// Where no catalog can be read, the one database whose name is known anyway.
 	Oid known_database = InvalidOid;

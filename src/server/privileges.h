@@ -1,13 +1,17 @@
 // Who may see and who may signal a session: the server's own rules.
 #pragma once
 
-#include "compat.h"
+#include "names.h"
 
 namespace unblock::server {
 
 // As pg_stat_activity shows details (pgstatfuncs.c, HAS_PGSTAT_PERMISSIONS). InvalidOid: nobody but
 // pg_read_all_stats.
 bool may_see(Oid role);
+
+// The same without ever waiting for a catalog: if those of roles cannot be read, only superusers see other
+// roles' sessions.
+bool may_see(const Names& names, Oid role);
 
 // As pg_terminate_backend() allows (signalfuncs.c, pg_signal_backend()).
 bool may_signal(Oid role);

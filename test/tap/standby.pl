@@ -35,7 +35,8 @@ is( $standby->ask(
 is($standby->ask("SELECT backend_type FROM unblock.blocking_chains WHERE pid = $startup"),
 	'startup', 'which the startup process holds');
 like($standby->ask("SELECT remedy FROM unblock.root_blockers WHERE pid = $startup"),
-	qr/^-- .*on the primary/, 'advice as the remedy: the startup process is no client');
+	qr/^-- wait .*on the primary/, 'advice as the remedy: the startup process is no client');
+is($standby->disagreements, '', 'as pg_locks and pg_blocking_pids() tell it');
 $migration->query('COMMIT');
 is(($reader->end_statement)[1], '', 'the reader goes on');
 
@@ -55,13 +56,23 @@ $writer->quit;
 # --- a session that holds up the replay
 $idle = $standby->idle_session('SELECT * FROM t');
 $primary->ask('ALTER TABLE t ADD COLUMN a int');
-$standby->wait_until("EXISTS (SELECT FROM unblock.lock_waits WHERE pid = $startup AND blocker_pid = $idle->{pid})");
-pass('the startup process waits for a session of the standby');
+$standby->wait_until("EXISTS (SELECT FROM pg_locks WHERE pid = $startup AND NOT granted)");
+$reader = $standby->waiting_session('SELECT * FROM t');
+is( $standby->ask(
+		"SELECT lock, mode_wanted, blocker_pid, blocker_kind, mode_held, root_pids
+		   FROM unblock.lock_waits WHERE pid IN ($startup, $reader->{pid}) ORDER BY depth"),
+	"relation public.t|AccessExclusiveLock|$idle->{pid}|holds|AccessShareLock|{$idle->{pid}}\n" .
+	"relation public.t|AccessShareLock|$startup|queued|AccessExclusiveLock|{$idle->{pid}}",
+	'the startup process waits for a session of the standby, and a reader for both');
+is( $standby->ask('SELECT pid, backend_type, blocked_total, frees FROM unblock.blocking_chains'),
+	"$idle->{pid}|client backend|2|2\n$startup|startup|1|1\n$reader->{pid}|client backend|0|0",
+	'as a chain');
 $position = $standby->log_position;
 $standby->set_in_file('pg_unblock.idle_blocker_limit' => '200ms');
 is($standby->wait_for_action($idle, $position)->{rule}, 'idle_blocker_limit', 'which is ended');
 $primary->wait_for_catchup($standby);
 pass('the replay goes on');
+is(($reader->end_statement)[1], '', 'and so does the reader');
 
 is($primary->ask('SELECT pid FROM pg_stat_replication'), $walsender, 'the walsender is the same');
 
