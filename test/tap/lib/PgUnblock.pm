@@ -116,8 +116,8 @@ sub wait_for_turn {
 
 # --- sessions ----------------------------------------------------------------------------------------
 
-# A client: see PgUnblock::Session. Parameters: user, dbname, options (PGOPTIONS), replication. If it was
-# refused, {refused} says why.
+# A client: see PgUnblock::Session. Parameters: user, dbname, options (PGOPTIONS), replication, conninfo
+# (anything else). If it was refused, {refused} says why.
 sub session {
 	my ($self, %params) = @_;
 	return PgUnblock::Session->new($self, %params);
@@ -295,6 +295,7 @@ sub new {
 	my $conninfo = $server->connstr($params{dbname} // 'postgres') . " application_name='test'";
 	$conninfo .= " user='$params{user}'"               if $params{user};
 	$conninfo .= " replication='$params{replication}'" if $params{replication};
+	$conninfo .= " $params{conninfo}"                  if $params{conninfo};
 	local $ENV{PGOPTIONS} = $params{options} // '';
 	my $err = gensym;
 	my $psql = open3(my $in, my $out, $err, $server->installed_command('psql'),
