@@ -55,15 +55,18 @@ for ([ 'littered', '', 'deadlock_timeout' ], [ 'old', ' (to prevent wraparound)'
 		"0|autovacuum worker|active|autovacuum: VACUUM public.$table$why|2|2|",
 		"$table: the chain");
 	my $remedy = $server->ask("SELECT remedy FROM unblock.root_blockers WHERE pid = $worker");
-	like($remedy, qr/^--[^\n]*$advice[^\n]* unblock\.cancel\($waiter->{pid}, [^\n]*$/, "$table: the remedy is an advice");
+	like($remedy, qr/^--[^\n]*$advice[^\n]* unblock\.cancel\($waiter->{pid}, [^\n]*$/,
+		"$table: the remedy is an advice");
 	is(join('', $server->session->try($remedy)), '', "$table: which can be pasted");
 }
 is($server->disagreements, '', 'as pg_locks and pg_blocking_pids() tell it');
 $server->wait_for_turn;
 for my $table (qw(littered old)) {
 	my $worker = worker_on($table);
-	like(($server->session->try("SELECT unblock.terminate($worker)"))[1], qr/^ERROR:  22023: /, "$table: not to be terminated");
-	is($server->ask("SELECT query ~ '$table' FROM pg_stat_activity WHERE pid = $worker"), 't', "$table: nothing has happened to it");
+	like(($server->session->try("SELECT unblock.terminate($worker)"))[1], qr/^ERROR:  22023: /,
+		"$table: not to be terminated");
+	is($server->ask("SELECT query ~ '$table' FROM pg_stat_activity WHERE pid = $worker"), 't',
+		"$table: nothing has happened to it");
 }
 $server->stop('immediate'); # it would wait for the workers
 done_testing();

@@ -16,8 +16,10 @@ my $features = $server->session(dbname => 'shop')->query(
 	"CREATE EXTENSION pg_unblock; CREATE TABLE features (); SELECT 'features'::regclass::oid");
 my $shop = $server->ask("SELECT oid FROM pg_database WHERE datname = 'shop'");
 
-my @blockers = ($server->idle_session('SELECT FROM features', dbname => 'shop'), $server->idle_session('SELECT FROM here'));
-my ($waiter) = ($server->waiting_session('DROP TABLE features', dbname => 'shop'), $server->waiting_session('DROP TABLE here'));
+my @blockers = ($server->idle_session('SELECT FROM features', dbname => 'shop'),
+	$server->idle_session('SELECT FROM here'));
+my ($waiter) = ($server->waiting_session('DROP TABLE features', dbname => 'shop'),
+	$server->waiting_session('DROP TABLE here'));
 my ($b, $w) = ($blockers[0]{pid}, $waiter->{pid});
 
 # What each says of the wait in database shop.
@@ -40,7 +42,8 @@ sub expected {
 	return {
 		lock_waits => "$lock|shop|postgres|DROP TABLE features;", blocking_edges => $lock,
 		blocking_chains => "$lock|shop|postgres|DROP TABLE features;",
-		root_blockers => 'shop|postgres|idle in transaction', idle_transactions => "AccessShareLock on $lock|shop",
+		root_blockers => 'shop|postgres|idle in transaction',
+			idle_transactions => "AccessShareLock on $lock|shop",
 		horizon => 'session', stats => 'count', tree => $lock, graph => 't', check => 'critical',
 	};
 }
@@ -59,7 +62,8 @@ sub warm_session {
 
 sub answers {
 	my ($session, $how) = @_;
-	return { map { $_ => join '', $session->try($how eq 'prepared' ? "EXECUTE the_$_" : $reports{$_}) } @names };
+	return { map { $_ => join '',
+		$session->try($how eq 'prepared' ? "EXECUTE the_$_" : $reports{$_}) } @names };
 }
 
 my $there = warm_session();
@@ -72,7 +76,8 @@ for my $catalog (qw(pg_class pg_attribute pg_namespace)) {
 	my $holder = $server->idle_session("LOCK TABLE $catalog", dbname => 'shop');
 	for my $how (qw(views prepared)) {
 		is_deeply(answers($inside, $how), expected($by_oid), "$catalog locked, $how: OIDs instead of names");
-		is_deeply(answers($there, $how), expected($by_oid), "$catalog locked, $how: the same from another database");
+		is_deeply(answers($there, $how), expected($by_oid),
+			"$catalog locked, $how: the same from another database");
 	}
 	is($there->query("SELECT lock FROM unblock.lock_waits WHERE lock LIKE '% public.%'"),
 		'relation public.here', "$catalog locked: which has its own names");
@@ -81,13 +86,14 @@ for my $catalog (qw(pg_class pg_attribute pg_namespace)) {
 	is_deeply(answers($inside, 'views'), expected('relation public.features'), "$catalog unlocked: names");
 }
 
-# A session that has not used them before cannot: the server itself needs pg_class to understand the query. It can
-# call what has no view, and what it names no columns of.
+# A session that has not used them before cannot use the views: the server itself needs pg_class to understand the
+# query. It can call the functions behind them.
 {
 	my $fresh = $server->session(dbname => 'shop');
 	$fresh->query("SET statement_timeout = '1s'");
 	my $holder = $server->idle_session('LOCK TABLE pg_class', dbname => 'shop');
-	like(($fresh->try('SELECT * FROM unblock.lock_waits'))[1], qr/57014/, 'a fresh session cannot use the views');
+	like(($fresh->try('SELECT * FROM unblock.lock_waits'))[1], qr/57014/,
+		'a fresh session cannot use the views');
 	for (qw(lock_waits blocking_edges blocking_chains root_blockers idle_transactions horizon tree check)) {
 		my ($answer, $errors) = $fresh->try("SELECT * FROM unblock.$_()");
 		is($errors, '', "but call $_()");
@@ -104,8 +110,10 @@ for my $catalog (qw(pg_class pg_attribute pg_namespace)) {
 	is($monitor->query($see), 'postgres|DROP TABLE features;', 'a monitor sees all');
 	$server->ask('GRANT bystander TO clerk'); # nobody may rely on what was known of memberships
 	my $holder = $server->idle_session('LOCK TABLE pg_database, pg_authid, pg_auth_members');
-	is_deeply(answers($inside, 'views'), expected('relation public.features'), 'roles and databases locked: names');
-	is_deeply(answers($there, 'views'), expected("relation $features of database $shop"), 'from another database');
+	is_deeply(answers($inside, 'views'), expected('relation public.features'),
+		'roles and databases locked: names');
+	is_deeply(answers($there, 'views'), expected("relation $features of database $shop"),
+		'from another database');
 	for my $session ($monitor, $clerk) {
 		my $answers = answers($session, 'views');
 		unlike(join(' ', values %$answers), qr/57014/, 'others get their answers in time');

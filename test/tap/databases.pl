@@ -47,28 +47,35 @@ for my $dbname ('shop', 'Library', 'one "quoted" db', 'postgres') {
 	my $oid    = $server->ask("SELECT oid FROM pg_database WHERE datname = '$dbname'");
 	my $lock   = $dbname eq 'postgres' ? 'relation public.t' : "relation $table of database $quoted";
 	is(wait_of($waiter), "$dbname | $oid | $table | $lock", "$dbname: the wait");
-	is($server->ask("SELECT count(*) > 0 FROM unblock.tree() WHERE tree LIKE '%on $lock%'"), 't', "$dbname: the tree");
+	is($server->ask("SELECT count(*) > 0 FROM unblock.tree() WHERE tree LIKE '%on $lock%'"), 't',
+		"$dbname: the tree");
 }
 
 # --- what this database has under the same OID is none of its business, not even a catalog
 my $shop    = $server->ask("SELECT oid FROM pg_database WHERE datname = 'shop'");
-my $waiter  = chain("another's catalog", 'shop', 'LOCK TABLE pg_description', 'SELECT FROM pg_description', in_transaction('LOCK TABLE pg_description'));
+my $waiter  = chain("another's catalog", 'shop', 'LOCK TABLE pg_description', 'SELECT FROM pg_description',
+	in_transaction('LOCK TABLE pg_description'));
 is(wait_of($waiter), "shop | $shop | 2609 | relation 2609 of database shop", "another's catalog");
 my $schema = $server->session(dbname => 'shop')->query("CREATE SCHEMA attic; SELECT 'attic'::regnamespace::oid");
-$waiter = chain("another's object", 'shop', 'CREATE TABLE attic.t ()', 'DROP SCHEMA attic', in_transaction('CREATE TABLE attic.u ()'));
+$waiter = chain("another's object", 'shop', 'CREATE TABLE attic.t ()', 'DROP SCHEMA attic',
+	in_transaction('CREATE TABLE attic.u ()'));
 is(wait_of($waiter), "shop | $shop | object $schema of relation 2615 of database shop", "another's object");
 
 # --- what all databases share has the same name everywhere
 $server->ask('CREATE ROLE clerk');
-$waiter = chain('a role', 'Library', "ALTER ROLE clerk SET work_mem = '1MB'", 'DROP ROLE clerk', 'COMMENT ON ROLE clerk IS NULL');
+$waiter = chain('a role', 'Library', "ALTER ROLE clerk SET work_mem = '1MB'", 'DROP ROLE clerk',
+	'COMMENT ON ROLE clerk IS NULL');
 is(wait_of($waiter), 'Library | 0 | role clerk', 'a role');
-$waiter = chain('a database', 'shop', 'COMMENT ON DATABASE "Library" IS NULL', ('COMMENT ON DATABASE "Library" IS NULL') x 2);
+$waiter = chain('a database', 'shop', 'COMMENT ON DATABASE "Library" IS NULL',
+	('COMMENT ON DATABASE "Library" IS NULL') x 2);
 is(wait_of($waiter), 'shop | 0 | database "Library"', 'a database');
-$waiter = chain('a shared catalog', 'shop', 'LOCK TABLE pg_tablespace', (in_transaction('LOCK TABLE pg_tablespace')) x 2);
+$waiter = chain('a shared catalog', 'shop', 'LOCK TABLE pg_tablespace',
+	(in_transaction('LOCK TABLE pg_tablespace')) x 2);
 is(wait_of($waiter), 'shop | 0 | 1213 | relation pg_catalog.pg_tablespace', 'a shared catalog');
 
 is($server->disagreements, '', 'as pg_locks and pg_blocking_pids() tell it');
-is($server->ask('SELECT count(*), count(DISTINCT chain_id) FROM unblock.blocking_chains'), scalar(@sessions) . '|' . @sessions / 3, 'nobody else');
+is($server->ask('SELECT count(*), count(DISTINCT chain_id) FROM unblock.blocking_chains'),
+	scalar(@sessions) . '|' . @sessions / 3, 'nobody else');
 
 $server->stop;
 done_testing();

@@ -36,7 +36,8 @@ sub wait_of {
 	my ($waiter) = @_;
 	return $server->ask(
 		"SELECT concat_ws(' | ', locktype, coalesce(database::text, 'null'), coalesce(relation::text, 'null'),
-			regexp_replace(lock, '^(transaction|virtual transaction) [\\d/]+\$', '\\1 N'), mode_wanted, blocker_kind, mode_held)
+			regexp_replace(lock, '^(transaction|virtual transaction) [\\d/]+\$', '\\1 N'), mode_wanted,
+				blocker_kind, mode_held)
 		   FROM unblock.lock_waits WHERE pid = $waiter->{pid}");
 }
 
@@ -91,13 +92,15 @@ kind('relation', 'SELECT * FROM t', in_transaction('LOCK TABLE t'),
 	"relation | $here | $oid{t} | relation public.t | AccessExclusiveLock | holds | AccessShareLock");
 kind('relation with a name to quote', 'LOCK TABLE "Weird ""Name"', 'SELECT * FROM "Weird ""Name"',
 	"relation | $here | $oid{weird} | relation public.\"Weird \"\"Name\" | AccessShareLock | holds | AccessExclusiveLock");
-kind('shared relation', 'LOCK TABLE pg_tablespace IN SHARE MODE', in_transaction('LOCK TABLE pg_tablespace IN ROW EXCLUSIVE MODE'),
+kind('shared relation', 'LOCK TABLE pg_tablespace IN SHARE MODE',
+	in_transaction('LOCK TABLE pg_tablespace IN ROW EXCLUSIVE MODE'),
 	'relation | 0 | 1213 | relation pg_catalog.pg_tablespace | RowExclusiveLock | holds | ShareLock');
 kind('row', 'UPDATE hot SET value = 1 WHERE id = 1', 'UPDATE hot SET value = 2 WHERE id = 1',
 	'transactionid | null | null | transaction N | ShareLock | holds | ExclusiveLock');
 kind('unique key', 'INSERT INTO hot VALUES (7, 0)', 'INSERT INTO hot VALUES (7, 0)',
 	'transactionid | null | null | transaction N | ShareLock | holds | ExclusiveLock');
-kind('snapshot', PgUnblock::in_one_go('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ', 'SELECT 1'), 'CREATE INDEX CONCURRENTLY ON t (id)',
+kind('snapshot', PgUnblock::in_one_go('SET TRANSACTION ISOLATION LEVEL REPEATABLE READ', 'SELECT 1'),
+	'CREATE INDEX CONCURRENTLY ON t (id)',
 	'virtualxid | null | null | virtual transaction N | ShareLock | holds | ExclusiveLock');
 
 # --- advisory locks: two forms of keys, transactions and sessions, another database
@@ -105,12 +108,15 @@ kind('advisory', 'SELECT pg_advisory_xact_lock(42)', 'SELECT pg_advisory_xact_lo
 	"advisory | $here | null | advisory 42 | ExclusiveLock | holds | ExclusiveLock");
 kind('advisory, negative key', 'SELECT pg_advisory_xact_lock_shared(-1)', 'SELECT pg_advisory_lock(-1)',
 	"advisory | $here | null | advisory -1 | ExclusiveLock | holds | ShareLock");
-kind('advisory, two keys', 'SELECT pg_advisory_xact_lock(-2147483648, 7)', 'SELECT pg_advisory_lock_shared(-2147483648, 7)',
+kind('advisory, two keys', 'SELECT pg_advisory_xact_lock(-2147483648, 7)',
+	'SELECT pg_advisory_lock_shared(-2147483648, 7)',
 	"advisory | $here | null | advisory (-2147483648,7) | ShareLock | holds | ExclusiveLock");
-kind('advisory of a session', 'SELECT pg_advisory_lock(9223372036854775807)', 'SELECT pg_advisory_xact_lock(9223372036854775807)',
+kind('advisory of a session', 'SELECT pg_advisory_lock(9223372036854775807)',
+	'SELECT pg_advisory_xact_lock(9223372036854775807)',
 	"advisory | $here | null | advisory 9223372036854775807 | ExclusiveLock | holds | ExclusiveLock");
 kind('advisory, other database', 'SELECT pg_advisory_lock(1, 2)', 'SELECT pg_advisory_lock(1, 2)',
-	"advisory | $other | null | advisory (1,2) of database other | ExclusiveLock | holds | ExclusiveLock", dbname => 'other');
+	"advisory | $other | null | advisory (1,2) of database other | ExclusiveLock | holds | ExclusiveLock",
+	dbname => 'other');
 
 # --- objects
 kind('schema', 'CREATE TABLE attic.t ()', 'DROP SCHEMA attic',
@@ -127,13 +133,15 @@ kind('relation extension', take('extend', 'ExclusiveLock', $here, $oid{t}), 'INS
 	"extend | $here | $oid{t} | extension of public.t | ExclusiveLock | holds | ExclusiveLock");
 kind('page', take('page', 'ExclusiveLock', $here, $oid{words}, 0), "SELECT gin_clean_pending_list('words')",
 	"page | $here | $oid{words} | page 0 of public.words | ExclusiveLock | holds | ExclusiveLock");
-kind('tuple', take('tuple', 'ExclusiveLock', $here, $oid{hot}, 5, 6), take('tuple', 'RowShareLock', $here, $oid{hot}, 5, 6),
+kind('tuple', take('tuple', 'ExclusiveLock', $here, $oid{hot}, 5, 6),
+	take('tuple', 'RowShareLock', $here, $oid{hot}, 5, 6),
 	"tuple | $here | $oid{hot} | tuple (5,6) of public.hot | RowShareLock | holds | ExclusiveLock");
 kind('speculative token', take('spectoken', 'ExclusiveLock', 700, 5), take('spectoken', 'ShareLock', 700, 5),
 	'spectoken | null | null | speculative token 5 of transaction 700 | ShareLock | holds | ExclusiveLock');
 kind('frozen ids', take('frozenid', 'ExclusiveLock', $here), 'VACUUM t',
 	"frozenid | $here | null | frozen ids of database postgres | ExclusiveLock | holds | ExclusiveLock");
-kind('user lock', take('userlock', 'ShareLock', $here, 2, 3, 4), take('userlock', 'ExclusiveLock', $here, 2, 3, 4),
+kind('user lock', take('userlock', 'ShareLock', $here, 2, 3, 4),
+	take('userlock', 'ExclusiveLock', $here, 2, 3, 4),
 	"userlock | $here | null | userlock $here 2 3 4 | ExclusiveLock | holds | ShareLock");
 
 # --- one row, three who want it: the first waits for the holder's transaction and holds the tuple, for which the
@@ -157,7 +165,8 @@ is(($_->end_statement)[1], '', 'goes on') for @waiters;
 
 # --- a session that is still starting: the server has told nobody anything of it
 $holder = $server->idle_session(take('object', 'AccessExclusiveLock', 0, 1262, $other));
-my $connecting = IPC::Run::start([ $server->installed_command('psql'), '-XAtq', '-d', $server->connstr('other'), '-c', '' ]);
+my $connecting = IPC::Run::start([ $server->installed_command('psql'), '-XAtq', '-d',
+	$server->connstr('other'), '-c', '' ]);
 $server->wait_until('EXISTS (SELECT FROM pg_locks WHERE NOT granted)');
 is( $server->ask(
 		"SELECT lock, mode_wanted, blocker_pid, datname, application_name, backend_start, query

@@ -8,7 +8,8 @@ use lib "$FindBin::RealBin/lib";
 use PgUnblock;
 use Test::More;
 
-my $server = PgUnblock->preloaded('main', 'max_prepared_transactions = 8', 'autovacuum = off', 'deadlock_timeout = 1h');
+my $server = PgUnblock->preloaded('main', 'max_prepared_transactions = 8', 'autovacuum = off',
+	'deadlock_timeout = 1h');
 $server->ask('CREATE ROLE clerk LOGIN');
 
 # A gid for all that could go wrong between quotes, and a database whose name would end a comment.
@@ -72,7 +73,8 @@ sub paste_remedy {
 }
 
 $server->ask("CREATE DATABASE ${\ identifier($nasty_database)}");
-for ([ 'plain', 'postgres', 'forgotten' ], [ 'nasty', $nasty_database, $nasty_gid ], [ 'longest', 'postgres', "'" x 199 ]) {
+for ([ 'plain', 'postgres', 'forgotten' ], [ 'nasty', $nasty_database, $nasty_gid ], [ 'longest',
+	'postgres', "'" x 199 ]) {
 	my ($name, $dbname, $gid) = @$_;
 	my $admin = $server->session(dbname => $dbname);
 	$admin->query('CREATE TABLE t (); CREATE TABLE other (); GRANT ALL ON t, other TO clerk');
@@ -104,7 +106,8 @@ $server->forget_observer;
 $server->stop('immediate');
 $server->start;
 my $waiter = $server->waiting_session('DROP TABLE t');
-is($server->ask("SELECT blocker_count, blocker_pid, root_pids FROM unblock.lock_waits"), '2|0|{0,0}', 'two: the wait');
+is($server->ask("SELECT blocker_count, blocker_pid, root_pids FROM unblock.lock_waits"), '2|0|{0,0}',
+	'two: the wait');
 is( $server->ask('SELECT gid, usename, datname, blocked_total, frees FROM unblock.root_blockers ORDER BY gid'),
 	"one|clerk|postgres|1|0\ntwo|clerk|postgres|1|0",
 	'two: they block together');

@@ -1,0 +1,60 @@
+# Sessions that come, wait, block and go all the time, so that a slot of the server is another session's by the
+# time it is looked at: a report may know nothing of a session, but never shows one with another's details.
+
+use strict;
+use warnings FATAL => 'all';
+use FindBin;
+use lib "$FindBin::RealBin/lib";
+use IPC::Run ();
+use PgUnblock;
+use Test::More;
+use Time::HiRes qw(time usleep);
+
+my $server = PgUnblock->preloaded('main', 'autovacuum = off');
+$server->ask('CREATE TABLE hot (value int); INSERT INTO hot VALUES (0)');
+
+# Each session says its pid in its name and in its only transaction.
+my $script = $server->basedir . '/vanish.sql';
+PostgreSQL::Test::Utils::append_to_file($script, <<'SQL');
+SELECT set_config('application_name', 'pid ' || pg_backend_pid(), false), pg_backend_pid() AS pid \gset
+BEGIN \; UPDATE hot SET value = :pid \; SELECT pg_sleep(0.001) \; COMMIT;
+SQL
+my $churn = IPC::Run::start(
+	[ $server->installed_command('pgbench'), '-n', '-C', '-c', '8', '-T', '3600', '-f', $script, '-d',
+		$server->connstr('postgres') ],
+	'>', '/dev/null', '2>', '/dev/null');
+$server->wait_until('EXISTS (SELECT FROM unblock.lock_waits)');
+
+$server->ask('CREATE UNLOGGED TABLE seen (pid int, application_name text, backend_start timestamptz, query text)');
+my $reporter = $server->session;
+$reporter->begin_statement(
+	q{DO $$
+	  DECLARE
+	      until timestamptz := clock_timestamp() + '10 s';
+	  BEGIN
+	      WHILE clock_timestamp() < until LOOP
+	          INSERT INTO seen SELECT pid, application_name, backend_start, query FROM unblock.blocking_chains;
+	      END LOOP;
+	  END
+	  $$});
+
+# Stopped again and again, it is in the middle of a report while the others go on.
+my $is_over = time + 10;
+while (time < $is_over) {
+	kill 'STOP', $reporter->{pid};
+	usleep(50_000);
+	kill 'CONT', $reporter->{pid};
+	usleep(rand 2_000);
+}
+is(($reporter->end_statement)[1], '', 'the reports');
+$churn->kill_kill;
+
+cmp_ok($server->ask('SELECT count(DISTINCT pid) FROM seen'), '>', 1, 'many sessions were seen');
+my $stranger = q{application_name NOT IN ('pgbench', 'pid ' || pid) OR substring(query, 'value = (\d+)') <> pid::text};
+is($server->ask("SELECT * FROM seen WHERE $stranger LIMIT 5"), '',
+	'none with the name or the statement of another');
+is($server->ask('SELECT pid FROM seen GROUP BY pid HAVING count(DISTINCT backend_start) > 1 LIMIT 5'),
+	'', 'none with the beginning of another');
+
+$server->stop;
+done_testing();
