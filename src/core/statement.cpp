@@ -110,7 +110,7 @@ private:
 	// $$…$$ or $tag$…$tag$; a parameter ($1) is none.
 	void skip_dollar() noexcept {
 		std::size_t at = 1;
-		while (at < text_.size() && (begins_word(text_[at]) || (at > 1 && is_digit(text_[at]))))
+		while (at < text_.size() && (begins_word(text_[at]) || is_digit(text_[at])))
 			++at;
 		if (at >= text_.size() || text_[at] != '$') {
 			drop(1);

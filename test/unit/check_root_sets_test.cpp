@@ -98,10 +98,34 @@ TEST(CheckRootSets, NameTheOneInTheMiddleThatIsEnough) {
 	EXPECT_TRUE(
 	    finding_of(findings(b), "2 sessions block").detail.ends_with("which waits for them too, frees 5."));
 
+	// Whoever came first to the same set matters less.
+	const LockRef other = b.lock("relation public.u");
+	b.hold(other, x, LockMode::access_share).hold(other, y, LockMode::access_share);
+	b.wait(other, b.session(9), LockMode::access_exclusive, ago(20));
+	EXPECT_TRUE(finding_of(findings(b), "2 sessions block 7").detail.ends_with("frees 5."));
+
 	// Not worth a word when most of them wait past it.
 	share(b, {x, y}, 30, 7);
 	EXPECT_EQ(finding_of(findings(b), "2 sessions block").detail,
 	          "None of these goes free before all of them have ended: 1, 2.");
+}
+
+// {1, 2} and 3, or 1 and {2, 3}: the same three.
+TEST(CheckRootSets, AreToldOnceHoweverTheyCameTogether) {
+	GraphBuilder b;
+	const Index x = b.session(1), y = b.session(2), z = b.session(3);
+	const auto behind = [&](Index holds, Index other, Index pair, Index pair_too, int pid) {
+		const LockRef shared = b.lock("relation public.t"), last = b.lock("relation public.u");
+		b.hold(shared, pair, LockMode::access_share).hold(shared, pair_too, LockMode::access_share);
+		b.hold(last, holds, LockMode::access_share).hold(last, other, LockMode::access_share);
+		b.wait(shared, holds, LockMode::access_exclusive);
+		b.wait(last, b.session(pid), LockMode::access_exclusive);
+	};
+	behind(b.session(12), z, x, y, 20);
+	behind(b.session(23), x, y, z, 21);
+	EXPECT_EQ(together(findings(b)), "3 sessions block 4 together: 1, 2, 3\n"
+	                                 "2 sessions block 1 together: 1, 2\n"
+	                                 "2 sessions block 1 together: 2, 3\n");
 }
 
 TEST(CheckRootSets, AreToldUpToTen) {
@@ -117,8 +141,11 @@ TEST(CheckRootSets, AreToldUpToTen) {
 	const Finding rest = finding_of(all, "1 more set of sessions blocks others together");
 	EXPECT_EQ(rest.remedy, "SELECT pid, root_pids FROM unblock.lock_waits WHERE cardinality(root_pids) > 1;");
 
-	share(b, {roots[0], roots[2]}, 500, 2);
-	EXPECT_NE(finding_of(findings(b), "2 more sets of sessions block others together").detail, "");
+	// All of them free most, though few wait for all of them.
+	share(b, roots, 500, 1);
+	const auto more = findings(b);
+	EXPECT_NE(finding_of(more, "2 more sets of sessions block others together").detail, "");
+	EXPECT_NE(finding_of(more, "12 sessions block 22 together").detail, "");
 }
 
 TEST(CheckRootSets, AreToldInBoundedTimeByTheThousand) {

@@ -69,8 +69,8 @@ TEST(Statement, IsAMigrationBehindOthersToo) {
 	     {"SET lock_timeout = '1h'; ALTER TABLE t ADD c int", "BEGIN;ALTER TABLE t",
 	      "START TRANSACTION ISOLATION LEVEL READ COMMITTED;\n-- next\nDROP TABLE t; COMMIT",
 	      "SELECT set_config('a;b', 'it''s; c', false); alter table t", ";;ALTER TABLE t",
-	      "SELECT E'\\'; SELECT'; DROP TABLE t", "SELECT e'\\\\'; DROP TABLE t", "SELECT '\\'; DROP TABLE t",
-	      "SELECT \"a;\"\"b\"; DROP TABLE t", "SELECT $$ ; $$; DROP TABLE t",
+	      "SELECT E'\\'; SELECT'; DROP TABLE t", "SELECT e'\\\\'; DROP TABLE t", "SELECT n'\\'; DROP TABLE t",
+	      "SELECT '\\'; DROP TABLE t", "SELECT \"a;\"\"b\"; DROP TABLE t", "SELECT $$ ; $$; DROP TABLE t",
 	      "DO $a1$ BEGIN; $$ ; $a$ $a1$; DROP TABLE t", "SELECT $1; DROP TABLE t",
 	      "SELECT a$$; DROP TABLE t; SELECT b$$", "SELECT 1 /* ; /* ; */ ; */; DROP TABLE t",
 	      "SELECT 1 -- ; $$ '\n; DROP TABLE t", "SELECT 1;DROP TABLE t", "SELECT type'\\'; DROP TABLE t"})
