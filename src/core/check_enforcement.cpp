@@ -22,7 +22,7 @@ void tell_enforcement(const Scene& scene, Findings& findings) {
 		                                "enforcement is paused for another " + duration(facts.paused_for) +
 		                                    ": nothing is enforced");
 		finding.detail =
-		    "A superuser has called unblock.pause(). The enforcer resumes by itself when the time is over.";
+		    "Somebody has called unblock.pause(). The enforcer resumes by itself when the time is over.";
 		finding.remedy = "SELECT unblock.resume();";
 	}
 	if (facts.fuse_blown) {
