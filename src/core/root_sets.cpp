@@ -17,13 +17,19 @@ RootSets::RootSets(const Digraph& reversed, const Components& components, std::s
 	const std::vector<Index>& order = components.order;
 	for (std::size_t i = order.size(); i > 0;) {
 		const Index component = components.of[order[i - 1]];
-		sets.assign(1, set_of_[component]);
+		sets.clear();
+		const auto add = [&](Index set) {
+			if (set != 0 && (sets.empty() || set != sets.back()))
+				sets.push_back(set);
+		};
+		add(set_of_[component]);
 		for (; i > 0 && components.of[order[i - 1]] == component; --i)
 			for (const Index before : reversed.successors(order[i - 1]))
 				// Places that nothing leads to are in no component.
-				if (components.of[before] != kNone && set_of_[components.of[before]] != sets.back())
-					sets.push_back(set_of_[components.of[before]]);
-		set_of_[component] = unite(sets);
+				if (components.of[before] != kNone)
+					add(set_of_[components.of[before]]);
+		if (!sets.empty())
+			set_of_[component] = unite(sets);
 	}
 }
 
@@ -34,12 +40,10 @@ Index RootSets::add_set() {
 }
 
 Index RootSets::unite(std::vector<Index>& sets) {
-	std::sort(sets.begin(), sets.end());
-	sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
-	if (sets.front() == 0 && sets.size() > 1)
-		sets.erase(sets.begin());
 	if (sets.size() == 1)
 		return sets.front();
+	std::sort(sets.begin(), sets.end());
+	sets.erase(std::unique(sets.begin(), sets.end()), sets.end());
 	if (const auto known = united_.find(sets); known != united_.end())
 		return known->second;
 

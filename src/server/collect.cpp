@@ -14,9 +14,23 @@ namespace {
 
 constexpr int kFirstHolderCapacity = 4096;
 
+// All that is read of a process under the partition locks: these few bytes instead of a core::Session, whose
+// memory is mostly new to the process, so that they are not held for page faults.
+struct Process {
+	int number;
+	int pid;
+	core::Index leader;
+	Oid database;
+	Oid role;
+	TransactionId xid;
+	TransactionId xmin;
+	LocalTransactionId local_xid;
+};
+
 // Arrays of fixed capacity, allocated before any lock is taken. A process awaits one lock at a time and
 // appears once, so that only the number of holders is unknown.
 struct Arrays {
+	Process* processes; // of the sessions, same index
 	core::Session* sessions;
 	SessionDetails* details;
 	core::Index session_count;
@@ -42,6 +56,7 @@ T* allocate(int n) {
 Arrays make_arrays() {
 	const int processes = compat::process_and_prepared_count();
 	Arrays a;
+	a.processes = allocate<Process>(processes);
 	a.sessions = allocate<core::Session>(processes);
 	a.details = allocate<SessionDetails>(processes);
 	a.session_of_process = allocate<core::Index>(processes);
@@ -58,29 +73,16 @@ void clear(Arrays& a) {
 	std::fill_n(a.session_of_process, compat::process_and_prepared_count(), core::kNone);
 }
 
-// The session of a process, made at its first mention. Under the partition locks, or without for
+// The index of a process's session, given at its first mention. Under the partition locks, or without for
 // processes whose identity is compared later.
 core::Index session_of(Arrays& a, PGPROC* proc) {
 	const int number = compat::number_of(proc);
 	core::Index& index = a.session_of_process[number];
-	if (index != core::kNone)
-		return index;
-	index = a.session_count++;
-	core::Session& session = *new (&a.sessions[index]) core::Session;
-	session.pid = proc->pid;
-	session.leader = index;
-	session.database = proc->databaseId;
-	session.role = proc->roleId;
-	session.xid = proc->xid;
-	session.xmin = proc->xmin;
-	session.local_xid = compat::local_xid(proc);
-	// Not by its pid: a process that is exiting while others of its group go on has pid 0 too.
-	if (number >= compat::process_count())
-		session.kind = core::Kind::prepared;
-	SessionDetails& details = a.details[index];
-	details.process_number = number;
-	details.has_status = false;
-	details.wait_event = 0;
+	if (index == core::kNone) {
+		index = a.session_count++;
+		a.processes[index] = {number,       proc->pid, index,      proc->databaseId,
+		                      proc->roleId, proc->xid, proc->xmin, compat::local_xid(proc)};
+	}
 	return index;
 }
 
@@ -88,7 +90,7 @@ core::Index session_of(Arrays& a, PGPROC* proc) {
 core::Index member_of(Arrays& a, PGPROC* proc) {
 	const core::Index index = session_of(a, proc);
 	if (proc->lockGroupLeader != nullptr)
-		a.sessions[index].leader = session_of(a, proc->lockGroupLeader);
+		a.processes[index].leader = session_of(a, proc->lockGroupLeader);
 	return index;
 }
 
@@ -149,6 +151,26 @@ uint64 read_lock_table(Arrays& a) {
 	}
 }
 
+core::Session& make_session(Arrays& a, core::Index index) {
+	const Process& process = a.processes[index];
+	core::Session& session = *new (&a.sessions[index]) core::Session;
+	session.pid = process.pid;
+	session.leader = process.leader;
+	session.database = process.database;
+	session.role = process.role;
+	session.xid = process.xid;
+	session.xmin = process.xmin;
+	session.local_xid = process.local_xid;
+	// Not by its pid: a process that is exiting while others of its group go on has pid 0 too.
+	if (process.number >= compat::process_count())
+		session.kind = core::Kind::prepared;
+	SessionDetails& details = a.details[index];
+	details.process_number = process.number;
+	details.has_status = false;
+	details.wait_event = 0;
+	return session;
+}
+
 core::Kind kind_of(BackendType type, bool has_other_leader) {
 	switch (type) {
 	case B_BACKEND:
@@ -193,7 +215,7 @@ void read_details(Arrays& a, const StatusTexts* texts,
                   void (*take_texts)(core::Session&, const StatusTexts&)) {
 	Status status;
 	for (core::Index i = 0; i < a.session_count; ++i) {
-		core::Session& session = a.sessions[i];
+		core::Session& session = make_session(a, i);
 		PGPROC* proc = compat::proc_at(a.details[i].process_number);
 		if (session.kind == core::Kind::prepared || !read_status(proc, session.pid, &status, texts))
 			continue;
@@ -212,7 +234,7 @@ void read_details(Arrays& a, const StatusTexts* texts,
 		if (texts != nullptr && !read_status(proc, pid, &status, texts))
 			continue;
 		const core::Index index = session_of(a, proc);
-		a.sessions[index].pid = pid;
+		make_session(a, index).pid = pid;
 		apply_status(a.sessions[index], a.details[index], status, index);
 		if (texts != nullptr)
 			take_texts(a.sessions[index], *texts);
