@@ -11,7 +11,7 @@ $$
 	WITH ours AS MATERIALIZED (
 		SELECT locktype, database, relation, mode, granted, fastpath FROM unblock.locks_held(pg_backend_pid())
 	), theirs AS MATERIALIZED (
-		SELECT locktype, nullif(database, 0), relation, mode, granted, fastpath FROM pg_locks
+		SELECT locktype, database, relation, mode, granted, fastpath FROM pg_locks
 		WHERE pid = pg_backend_pid() AND mode <> 'SIReadLock'
 	)
 	SELECT 'ours: ' || _ FROM (TABLE ours EXCEPT ALL TABLE theirs) _

@@ -35,9 +35,7 @@ LockRow* make_rows(const LockEntries& locks) {
 
 void add_row(Rows& rows, const LockRow& row) {
 	const LockEntry& entry = row.entry;
-	rows.text(lock_type_name(entry.tag));
-	rows.oid(lock_database(entry.tag));
-	rows.oid(lock_relation(entry.tag));
+	add_lock(rows, entry.tag);
 	rows.text(row.label);
 	add_mode(rows, entry.mode);
 	rows.boolean(entry.granted);

@@ -17,7 +17,7 @@ $server->ask("DO 'BEGIN FOR i IN 1..$TABLES LOOP EXECUTE format(''CREATE TABLE m
 sub differences {
 	my ($pid, $in_pg_locks) = @_;
 	my $ours = "SELECT locktype, database, relation, mode, granted, fastpath FROM unblock.locks_held($pid)";
-	my $theirs = "SELECT locktype, nullif(database, 0), relation, mode, granted, fastpath FROM pg_locks WHERE $in_pg_locks";
+	my $theirs = "SELECT locktype, database, relation, mode, granted, fastpath FROM pg_locks WHERE $in_pg_locks";
 	return $server->ask("WITH ours AS MATERIALIZED ($ours), theirs AS MATERIALIZED ($theirs)
 		SELECT 'ours', * FROM (TABLE ours EXCEPT ALL TABLE theirs) _
 		UNION ALL SELECT 'theirs', * FROM (TABLE theirs EXCEPT ALL TABLE ours) _");
