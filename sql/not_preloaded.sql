@@ -10,6 +10,9 @@ CREATE EXTENSION pg_unblock;
 SELECT * FROM unblock.stats;
 SELECT count(*) FROM unblock.stats();
 \echo :LAST_ERROR_SQLSTATE
+SELECT unblock.pause('1 min');
+SELECT unblock.resume();
+SELECT count(*) FROM unblock.horizon WHERE xmin IS NULL;
 
 SELECT severity, finding, remedy FROM unblock.check() WHERE finding ~ 'preloaded';
 SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'pg_unblock';

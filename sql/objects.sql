@@ -9,10 +9,9 @@ SELECT p.oid::regprocedure AS function, pg_get_function_result(p.oid) AS result,
 FROM pg_proc p JOIN pg_language l ON l.oid = prolang
 WHERE pronamespace = 'unblock'::regnamespace ORDER BY p.oid::regprocedure::text COLLATE "C";
 
--- Arguments of the actions, with names and defaults.
-SELECT pg_get_function_arguments(oid) FROM pg_proc
-WHERE oid IN ('unblock.terminate'::regproc, 'unblock.cancel'::regproc, 'unblock.terminate_idle'::regproc,
-	'unblock.clear_path'::regproc) ORDER BY 1;
+-- Arguments, with names and defaults.
+SELECT proname, pg_get_function_arguments(oid) AS arguments FROM pg_proc
+WHERE pronamespace = 'unblock'::regnamespace AND pronargs > 0 ORDER BY proname;
 
 -- Columns of the reports.
 SELECT attrelid::regclass AS view, attname AS column, format_type(atttypid, atttypmod) AS type
@@ -25,13 +24,13 @@ FROM unnest(ARRAY['unblock.check', 'unblock.terminate', 'unblock.cancel', 'unblo
 WHERE mode = 'o' ORDER BY p::text COLLATE "C", ordinality;
 
 -- Each view has the columns of the function of its name.
-SELECT relname, array_agg(attname::text ORDER BY attnum) = proargnames
-	AND array_agg(atttypid ORDER BY attnum) = proallargtypes AS same_columns
+SELECT relname, array_agg(attname::text ORDER BY attnum) = proargnames[pronargs + 1:]
+	AND array_agg(atttypid ORDER BY attnum) = proallargtypes[pronargs + 1:] AS same_columns
 FROM pg_class c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0
 	JOIN pg_proc ON proname = relname AND pronamespace = relnamespace
-WHERE relnamespace = 'unblock'::regnamespace GROUP BY relname, proargnames, proallargtypes ORDER BY 1;
+WHERE relnamespace = 'unblock'::regnamespace GROUP BY relname, pronargs, proargnames, proallargtypes ORDER BY 1;
 
--- Every object has a comment, and everybody may use it.
+-- Every object has a comment, and everybody may use it, but for pause() and resume().
 SELECT pg_describe_object(classid, objid, 0) AS without_comment
 FROM pg_depend
 WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_unblock') AND deptype = 'e'
@@ -51,11 +50,20 @@ SELECT count(*) FROM unblock.lock_waits WHERE datname = current_database();
 SELECT count(*) FROM unblock.blocking_chains WHERE datname = current_database();
 SELECT count(*) FROM unblock.root_blockers WHERE datname = current_database();
 SELECT count(*) FROM unblock.idle_transactions WHERE datname = current_database();
+SELECT count(*) FROM unblock.blocking_edges WHERE waiter_pid = pg_backend_pid();
+SELECT count(*) FROM unblock.horizon WHERE pid = pg_backend_pid() AND xmin IS NULL;
+SELECT unblock.graph() ~ '^digraph', unblock.graph('Mermaid') ~ '^flowchart';
 SELECT count(*) FROM unblock.tree() WHERE tree ~ current_database();
 SELECT count(*) > 0 AS has_findings, bool_and(severity IN ('ok', 'notice', 'warning', 'critical')) AS severities,
 	bool_and(finding <> '' AND finding !~ '\.$') AS phrases, bool_and(detail ~ '\.$' OR severity = 'ok') AS sentences
 FROM unblock.check();
 COMMIT;
+
+-- Arguments that make no sense.
+SELECT unblock.graph('svg');
+SELECT unblock.graph(NULL);
+SELECT * FROM unblock.blocking_edges(-1);
+SELECT count(*) FROM unblock.blocking_edges(NULL) WHERE waiter_pid = pg_backend_pid();
 
 -- It goes, comes again, and stays in its schema.
 DROP EXTENSION pg_unblock;

@@ -87,7 +87,7 @@ private:
 	const LockGroups& groups_;
 	Index nodes_;
 	std::vector<Index> holdings_;
-	std::vector<Edge> edges_;
+	std::vector<Digraph::Edge> edges_;
 };
 
 } // namespace

@@ -12,14 +12,14 @@
 
 namespace unblock::core {
 
-struct Edge {
-	Index from = kNone;
-	Index to = kNone;
-};
-
 // Nodes are 0 … nodes() - 1. Parallel edges and loops are allowed.
 class Digraph {
 public:
+	struct Edge {
+		Index from = kNone;
+		Index to = kNone;
+	};
+
 	// O(nodes + edges). Throws std::bad_alloc.
 	Digraph(Index nodes, std::span<const Edge> edges);
 
