@@ -296,7 +296,7 @@ COMMENT ON FUNCTION unblock.tree() IS 'The blocking chains drawn for a terminal,
 CREATE FUNCTION unblock.graph(format text DEFAULT 'dot') RETURNS text
     LANGUAGE c VOLATILE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'pg_unblock_graph';
-COMMENT ON FUNCTION unblock.graph(text) IS 'Who waits for whom as text for Graphviz (dot) or Mermaid (mermaid), 10000 arrows at most';
+COMMENT ON FUNCTION unblock.graph(text) IS 'Who waits for whom as text for Graphviz (dot) or Mermaid (mermaid); of more than 1000 pairs only those with primary blockers';
 
 CREATE FUNCTION unblock.check(
     OUT severity text,

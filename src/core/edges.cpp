@@ -49,4 +49,15 @@ Edges edges(const WaitGraph& graph, std::size_t most) {
 	return found;
 }
 
+Edges primary_edges(const WaitGraph& graph) {
+	Edges found;
+	for (Index waiter = 0; waiter < graph.snapshot().waiters.size(); ++waiter) {
+		const WaiterFacts& facts = graph.waiter(waiter);
+		if (facts.primary.node != kNone)
+			found.list.push_back({waiter, facts.primary});
+		found.cut = found.cut || facts.blockers > 1;
+	}
+	return found;
+}
+
 } // namespace unblock::core

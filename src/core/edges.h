@@ -24,4 +24,8 @@ struct Edges {
 // each blocker. O(holders + queue) of its lock for each wait. Throws std::bad_alloc.
 Edges edges(const WaitGraph& graph, std::size_t most);
 
+// Of each wait the one pair with its primary blocker, of a graph with more pairs than can be shown: `cut`
+// says whether there are others. O(waiters). Throws std::bad_alloc.
+Edges primary_edges(const WaitGraph& graph);
+
 } // namespace unblock::core

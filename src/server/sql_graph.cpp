@@ -10,8 +10,8 @@ namespace unblock::server {
 
 namespace {
 
-// A picture with more arrows than this is of no use to anybody.
-constexpr std::size_t kMostArrows = 10000;
+// With more arrows than this a picture is of no use, and the programs that draw it take minutes.
+constexpr std::size_t kMostArrows = 1000;
 
 // How many pairs the caller wants; null: all.
 std::size_t most_argument(FunctionCallInfo fcinfo) {
@@ -81,7 +81,8 @@ PGDLLEXPORT Datum pg_unblock_graph(PG_FUNCTION_ARGS) {
 	const core::WaitGraph& graph = server::graph_of(collected);
 	auto* drawing = server::Owned<std::string>::in(CurrentMemoryContext);
 	server::core_phase([drawing, &graph, format] {
-		drawing->make(core::graph_text(graph, core::edges(graph, server::kMostArrows), format));
+		const core::Edges all = core::edges(graph, server::kMostArrows);
+		drawing->make(core::graph_text(graph, all.cut ? core::primary_edges(graph) : all, format));
 	});
 	PG_RETURN_TEXT_P(cstring_to_text_with_len((*drawing)->data(), static_cast<int>((*drawing)->size())));
 }

@@ -149,5 +149,30 @@ TEST(Edges, AgreeWithTheNaiveGraph) {
 		compare(seed);
 }
 
+TEST(PrimaryEdges, AreOneForEachBlockedWait) {
+	GraphBuilder b;
+	const auto table = b.lock("relation public.t");
+	const Index holder = b.session(1), other = b.session(2), first = b.session(3), second = b.session(4);
+	b.hold(table, holder, LockMode::access_share).hold(table, other, LockMode::access_share);
+	b.wait(table, first, LockMode::access_exclusive).wait(table, second, LockMode::access_share);
+	const Snapshot snapshot = b.snapshot();
+	const WaitGraph graph(snapshot);
+	const Edges found = primary_edges(graph);
+	ASSERT_EQ(found.list.size(), 2U);
+	EXPECT_EQ(found.list[0].blocker, graph.waiter(0).primary);
+	EXPECT_EQ(found.list[1].blocker.node, first);
+	EXPECT_EQ(found.list[1].blocker.kind, Blocks::queued);
+	EXPECT_TRUE(found.cut) << "the first one waits for two";
+}
+
+TEST(PrimaryEdges, AreCompleteWhereNobodyWaitsForTwo) {
+	GraphBuilder b;
+	const auto table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::access_share);
+	b.wait(table, b.session(2), LockMode::access_exclusive);
+	const Snapshot snapshot = b.snapshot();
+	EXPECT_FALSE(primary_edges(WaitGraph(snapshot)).cut);
+}
+
 } // namespace
 } // namespace unblock::core::test
