@@ -94,7 +94,7 @@ for my $catalog (qw(pg_class pg_attribute pg_namespace)) {
 	my $holder = $server->idle_session('LOCK TABLE pg_class', dbname => 'shop');
 	like(($fresh->try('SELECT * FROM unblock.lock_waits'))[1], qr/57014/,
 		'a fresh session cannot use the views');
-	for (qw(lock_waits blocking_edges blocking_chains root_blockers idle_transactions horizon tree check)) {
+	for (qw(lock_waits blocking_edges blocking_chains root_blockers idle_transactions horizon tree graph check)) {
 		my ($answer, $errors) = $fresh->try("SELECT * FROM unblock.$_()");
 		is($errors, '', "but call $_()");
 		isnt($answer, '', 'with an answer');

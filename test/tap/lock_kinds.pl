@@ -60,6 +60,15 @@ sub check_reports {
 			"SELECT waiter_pid, blocker_pid, kind, mode_wanted, mode_held FROM unblock.blocking_edges"),
 		"$waiter->{pid}|$holder->{pid}|$kind|$wanted|$held",
 		"$name: the edge");
+	is( $server->ask(
+			"WITH
+				ours AS (SELECT locktype, database, relation, mode, granted, fastpath
+					FROM unblock.locks_held($holder->{pid})),
+				theirs AS (SELECT locktype, CASE WHEN locktype <> 'spectoken' THEN database END, relation, mode,
+					granted, fastpath FROM pg_locks WHERE pid = $holder->{pid})
+			(TABLE ours EXCEPT ALL TABLE theirs) UNION ALL (TABLE theirs EXCEPT ALL TABLE ours)"),
+		'',
+		"$name: the holder's locks as in pg_locks");
 	return;
 }
 
