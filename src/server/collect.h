@@ -20,7 +20,8 @@ struct SessionDetails {
 	uint32 wait_event;
 };
 
-// Palloc'd in the context that was current; the snapshot's spans point into these arrays.
+// Palloc'd in the context that was current, but that the enforcer's arrays live until its next snapshot. The
+// snapshot's spans point into these arrays.
 struct Collected {
 	core::Snapshot snapshot;
 	core::Session* sessions;
