@@ -244,7 +244,7 @@ CREATE FUNCTION unblock.horizon(
     RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'pg_unblock_horizon';
-COMMENT ON FUNCTION unblock.horizon() IS 'What keeps vacuum from removing dead rows, oldest first';
+COMMENT ON FUNCTION unblock.horizon() IS 'What keeps vacuum from removing dead rows, oldest first; the asking session is one of them';
 CREATE VIEW unblock.horizon AS SELECT * FROM unblock.horizon();
 COMMENT ON VIEW unblock.horizon IS 'What keeps vacuum from removing dead rows, oldest first';
 COMMENT ON COLUMN unblock.horizon.kind IS 'session, prepared transaction, replication slot, or standby (one that sends feedback without a slot)';

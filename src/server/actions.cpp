@@ -13,8 +13,8 @@ namespace {
 constexpr core::Micros kDefaultWait = 5 * core::kSecond;
 constexpr long kPollMilliseconds = 10;
 
-bool may_know(const core::Session& session) {
-	return !session.masked || has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND);
+bool may_know(const Names& names, const core::Session& session) {
+	return !session.masked || may_signal_others(names);
 }
 
 } // namespace
@@ -23,7 +23,7 @@ Outcome outcome_for(const Names& names, int pid, Oid role, core::State state) {
 	Outcome outcome = {};
 	outcome.pid = pid;
 	outcome.usename = role_name(names, role);
-	outcome.state = may_see(role) ? state_name(state) : nullptr;
+	outcome.state = may_see(names, role) ? state_name(state) : nullptr;
 	return outcome;
 }
 
@@ -68,7 +68,7 @@ Farewell note_for(core::Action action, const char* function) {
 	Farewell note = {};
 	note.asked = Farewell::Asked::by_role;
 	note.action = action;
-	namestrcpy(&note.role, GetUserNameFromId(GetUserId(), false));
+	namestrcpy(&note.role, current_role_name());
 	namestrcpy(&note.function, function);
 	return note;
 }
@@ -84,7 +84,7 @@ void act(Outcome& outcome, const Target& target, const Farewell& note) {
 			tell(outcome, "canceled", "The statement was told to stop.");
 			count(kManualCancelled);
 		}
-		log_manual_action(action, NameStr(note.function), target.pid, outcome.usename ? outcome.usename : "");
+		log_manual_action(note, target.pid, outcome.usename ? outcome.usename : "");
 		break;
 	case Sent::gone:
 		tell(outcome, "gone", "There is no such session any more.");
@@ -127,11 +127,11 @@ Endings::Endings(std::size_t most, const char* function, bool dry_run)
       dry_run_(dry_run), note_(note_for(core::Action::terminate, function)) {}
 
 void Endings::end(const Names& names, const core::Session& session, const Target& target) {
-	if (!may_know(session))
+	if (!may_know(names, session))
 		return;
 	Outcome& outcome = outcomes_[count_++];
 	outcome = outcome_for(names, session.pid, session.role, session.state);
-	if (!may_signal(session.role))
+	if (!may_signal(names, session.role))
 		tell(outcome, "not permitted", "The same rules apply as for pg_terminate_backend().");
 	else if (dry_run_)
 		tell(outcome, "would terminate", "Nothing was done.");

@@ -2,6 +2,7 @@
 
 #include "collect.h"
 #include "boundary.h"
+#include "lock_table.h"
 #include "names.h"
 #include "prepared.h"
 #include "privileges.h"
@@ -145,15 +146,13 @@ void prefetch_waiters() {
 
 // Nothing in here may allocate or raise.
 void copy_awaited_locks(Arrays& a) {
-	for (int i = 0; i < NUM_LOCK_PARTITIONS; ++i)
-		LWLockAcquire(LockHashPartitionLockByIndex(i), LW_SHARED);
+	acquire_partitions();
 	for (int number = 0; number < compat::process_count(); ++number) {
 		PGPROC* proc = compat::proc_at(number);
 		if (proc->waitLock != nullptr && compat::first_waiter(proc->waitLock) == proc)
 			copy_lock(a, proc->waitLock);
 	}
-	for (int i = NUM_LOCK_PARTITIONS - 1; i >= 0; --i)
-		LWLockRelease(LockHashPartitionLockByIndex(i));
+	release_partitions();
 }
 
 uint64 microseconds_since(core::Micros start) {

@@ -20,8 +20,8 @@ struct SessionDetails {
 	uint32 wait_event;
 };
 
-// Palloc'd in the context that was current, but that the enforcer's arrays live until its next snapshot. The
-// snapshot's spans point into these arrays.
+// The snapshot's spans point into these arrays. They are palloc'd in the context that was current; those of
+// the enforcer live until its next snapshot.
 struct Collected {
 	core::Snapshot snapshot;
 	core::Session* sessions;

@@ -7,6 +7,7 @@
 // locks.
 
 #include "held_locks.h"
+#include "lock_table.h"
 
 namespace unblock::server {
 
@@ -55,34 +56,36 @@ void each_proclock(PGPROC* proc, Visit visit) {
 		compat::each_proclock_of_proc(proc, partition, visit);
 }
 
-void acquire_partitions() {
-	for (int partition = 0; partition < NUM_LOCK_PARTITIONS; ++partition)
-		LWLockAcquire(LockHashPartitionLockByIndex(partition), LW_SHARED);
+// A prepared transaction has a place in the process array. The server fills and frees such a place with
+// TwoPhaseStateLock held (twophase.c, MarkAsPreparing(), RemoveGXact()) and takes partition locks after it.
+void acquire_tables(bool with_prepared) {
+	if (with_prepared)
+		LWLockAcquire(TwoPhaseStateLock, LW_SHARED);
+	acquire_partitions();
 }
 
-void release_partitions() {
-	for (int partition = NUM_LOCK_PARTITIONS - 1; partition >= 0; --partition)
-		LWLockRelease(LockHashPartitionLockByIndex(partition));
+void release_tables(bool with_prepared) {
+	release_partitions();
+	if (with_prepared)
+		LWLockRelease(TwoPhaseStateLock);
 }
 
 // --- each lock of one process ------------------------------------------------------------------------
 
-constexpr int kFirstCapacity = 256;
+constexpr int kFirstCapacity = 1024;
 
 struct Entries {
 	LockEntry* entries;
 	int capacity;
 	int count; // goes on beyond the capacity
+
+	bool has_room() const { return count < capacity; }
 };
 
 void append(Entries& list, const LockEntry& entry) {
-	if (list.count < list.capacity)
+	if (list.has_room())
 		list.entries[list.count] = entry;
 	++list.count;
-}
-
-bool same_group(const PGPROC* a, const PGPROC* b) {
-	return a == b || (a->lockGroupLeader != nullptr && a->lockGroupLeader == b->lockGroupLeader);
 }
 
 // Processes in a lock's queue that a mode keeps waiting; for a request, those behind it only.
@@ -101,14 +104,15 @@ int count_waiters(LOCK* lock, const PGPROC* proc, core::LockMode mode, bool gran
 void append_proclock(Entries& list, PROCLOCK* proclock) {
 	LOCK* lock = proclock->tag.myLock;
 	PGPROC* proc = proclock->tag.myProc;
-	core::for_each_mode(static_cast<core::ModeMask>(proclock->holdMask), [&](std::size_t number) {
-		const auto mode = static_cast<core::LockMode>(number);
-		append(list, {lock->tag, mode, true, false, count_waiters(lock, proc, mode, true)});
-	});
-	if (proc->waitLock == lock) {
-		const auto mode = static_cast<core::LockMode>(proc->waitLockMode);
-		append(list, {lock->tag, mode, false, false, count_waiters(lock, proc, mode, false)});
-	}
+	const auto append_mode = [&](core::LockMode mode, bool granted) {
+		// What finds no room is looked at again: see read_locks().
+		const int waiters = list.has_room() ? count_waiters(lock, proc, mode, granted) : 0;
+		append(list, {lock->tag, mode, granted, false, waiters});
+	};
+	core::for_each_mode(static_cast<core::ModeMask>(proclock->holdMask),
+	                    [&](std::size_t mode) { append_mode(static_cast<core::LockMode>(mode), true); });
+	if (proc->waitLock == lock)
+		append_mode(static_cast<core::LockMode>(proc->waitLockMode), false);
 }
 
 void append_fastpath(Entries& list, PGPROC* proc) {
@@ -136,11 +140,11 @@ void copy_locks(Entries& list, int pid) {
 	// lock ready for use.
 	if (pid != 0)
 		each_process(pid, [&](PGPROC* proc) { append_fastpath(list, proc); });
-	acquire_partitions();
+	acquire_tables(pid == 0);
 	each_process(pid, [&](PGPROC* proc) {
 		each_proclock(proc, [&](PROCLOCK* proclock) { append_proclock(list, proclock); });
 	});
-	release_partitions();
+	release_tables(pid == 0);
 }
 
 bool same_lock(const LockEntry& a, const LockEntry& b) {
@@ -163,31 +167,44 @@ void drop_moved(LockEntries& list) {
 HeldLocks* count_held_locks(const Collected& collected, const bool* wanted) {
 	const std::size_t sessions = collected.snapshot.sessions.size();
 	auto* held = static_cast<HeldLocks*>(palloc0(sizeof(HeldLocks) * std::max<std::size_t>(sessions, 1)));
-	const auto each_wanted = [&](auto visit) {
-		for (std::size_t i = 0; i < sessions; ++i) {
-			PGPROC* proc = compat::proc_at(collected.details[i].process_number);
-			if (wanted[i] && proc->pid == collected.sessions[i].pid)
-				visit(held[i], proc);
-		}
+	const auto is_prepared = [&](std::size_t i) {
+		return collected.sessions[i].kind == core::Kind::prepared;
 	};
-	each_wanted([](HeldLocks& locks, PGPROC* proc) {
-		each_fastpath_tag(proc, [&](const LOCKTAG& tag, core::ModeMask modes) { add(locks, tag, modes); });
-	});
-	acquire_partitions();
-	each_wanted([](HeldLocks& locks, PGPROC* proc) {
-		each_proclock(proc, [&](PROCLOCK* proclock) {
-			add(locks, proclock->tag.myLock->tag, static_cast<core::ModeMask>(proclock->holdMask));
-		});
-	});
-	release_partitions();
+	const auto process_of = [&](std::size_t i) {
+		return compat::proc_at(collected.details[i].process_number);
+	};
+	bool any_prepared = false;
+	for (std::size_t i = 0; i < sessions; ++i) {
+		if (!wanted[i])
+			continue;
+		PGPROC* proc = process_of(i);
+		if (is_prepared(i))
+			any_prepared = true; // and holds nothing by the fast path
+		else if (proc->pid == collected.sessions[i].pid)
+			each_fastpath_tag(proc,
+			                  [&](const LOCKTAG& tag, core::ModeMask modes) { add(held[i], tag, modes); });
+	}
+	acquire_tables(any_prepared);
+	for (std::size_t i = 0; i < sessions; ++i) {
+		if (!wanted[i])
+			continue;
+		PGPROC* proc = process_of(i);
+		const core::Session& session = collected.sessions[i];
+		if (is_prepared(i) ? proc->xid == session.xid : proc->pid == session.pid)
+			each_proclock(proc, [&](PROCLOCK* proclock) {
+				add(held[i], proclock->tag.myLock->tag, static_cast<core::ModeMask>(proclock->holdMask));
+			});
+	}
+	release_tables(any_prepared);
 	return held;
 }
 
 LockEntries read_locks(int pid) {
 	Entries list = {nullptr, kFirstCapacity, 0};
 	for (;;) {
-		list.entries = static_cast<LockEntry*>(
-		    palloc_extended(sizeof(LockEntry) * static_cast<Size>(list.capacity), MCXT_ALLOC_HUGE));
+		// Zeroed, so that its pages are there before the locks are taken.
+		list.entries = static_cast<LockEntry*>(palloc_extended(
+		    sizeof(LockEntry) * static_cast<Size>(list.capacity), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
 		copy_locks(list, pid);
 		if (list.count <= list.capacity)
 			break;

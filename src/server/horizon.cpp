@@ -18,6 +18,7 @@ namespace {
 struct Holding {
 	int process_number;
 	int pid;
+	LocalTransactionId local_xid;
 	TransactionId xmin;
 	bool is_standby;
 };
@@ -29,7 +30,8 @@ TransactionId older(TransactionId a, TransactionId b) {
 	return TransactionIdPrecedes(a, b) ? a : b;
 }
 
-// Processes with an xid or an xmin. ProcArrayLock keeps them from leaving in between.
+// Processes with an xid or an xmin. ProcArrayLock keeps them from leaving in between. Nothing in here may
+// allocate or raise.
 int read_processes(Holding* found) {
 	int count = 0;
 	LWLockAcquire(ProcArrayLock, LW_SHARED);
@@ -41,7 +43,7 @@ int read_processes(Holding* found) {
 		if (proc->pid == 0 || ignored || !TransactionIdIsNormal(xmin))
 			continue;
 		const bool is_standby = (proc->statusFlags & PROC_AFFECTS_ALL_HORIZONS) != 0;
-		found[count++] = {number, proc->pid, xmin, is_standby};
+		found[count++] = {number, proc->pid, compat::local_xid(proc), xmin, is_standby};
 	}
 	LWLockRelease(ProcArrayLock);
 	return count;
@@ -66,10 +68,13 @@ core::HorizonHolder holder_of(const Holding& holding, const Names& names, const 
 	holder.database = status.database;
 	holder.role = status.role;
 	holder.masked = !may_see(names, status.role);
-	if (holder.masked)
-		return holder;
-	holder.name = process_name(status, texts);
-	holder.since = status.xact_start;
+	// Everybody may see applications, but nobody else's kind of process, as in pg_stat_activity.
+	if (!holder.masked || status.type == B_BACKEND)
+		holder.name = process_name(status, texts);
+	const bool same_transaction =
+	    compat::local_xid(compat::proc_at(holding.process_number)) == holding.local_xid;
+	if (!holder.masked && same_transaction)
+		holder.since = status.xact_start;
 	return holder;
 }
 

@@ -81,14 +81,14 @@ void log_action(const char* line) {
 	ereport(LOG, (errmsg_internal("%s", line), errhidestmt(true)));
 }
 
-void log_manual_action(core::Action action, const char* function, int pid, const char* victim_role) {
-	const auto name = core::name(action);
+void log_manual_action(const Farewell& note, int pid, const char* victim_role) {
+	const auto name = core::name(note.action);
 	StringInfoData line;
 	initStringInfo(&line);
 	appendStringInfo(&line, "pg_unblock: action=manual_%.*s function=%s pid=%d",
-	                 static_cast<int>(name.size()), name.data(), function, pid);
+	                 static_cast<int>(name.size()), name.data(), NameStr(note.function), pid);
 	add_text(&line, "user", victim_role);
-	add_text(&line, "by", GetUserNameFromId(GetUserId(), false));
+	add_text(&line, "by", NameStr(note.role));
 	log_action(line.data);
 }
 
@@ -97,7 +97,7 @@ void log_pause(core::Micros length) {
 	initStringInfo(&line);
 	appendStringInfoString(&line, "pg_unblock: action=pause");
 	add_text(&line, "for", duration_text(length).text);
-	add_text(&line, "by", GetUserNameFromId(GetUserId(), false));
+	add_text(&line, "by", current_role_name());
 	log_action(line.data);
 }
 
@@ -105,7 +105,7 @@ void log_resume() {
 	StringInfoData line;
 	initStringInfo(&line);
 	appendStringInfoString(&line, "pg_unblock: action=resume");
-	add_text(&line, "by", GetUserNameFromId(GetUserId(), false));
+	add_text(&line, "by", current_role_name());
 	log_action(line.data);
 }
 

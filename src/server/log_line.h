@@ -12,7 +12,7 @@ const char* action_line(const Collected& collected, const core::Decision& decisi
 void log_action(const char* line);
 
 // What a role did with one of the SQL functions.
-void log_manual_action(core::Action action, const char* function, int pid, const char* victim_role);
+void log_manual_action(const Farewell& note, int pid, const char* victim_role);
 
 // That a role has told the enforcer to act on nobody, or to go on.
 void log_pause(core::Micros length);

@@ -132,6 +132,14 @@ char* role_name(const Names& names, Oid role) {
 	return names.shared && OidIsValid(role) ? GetUserNameFromId(role, true) : nullptr;
 }
 
+char* current_role_name() {
+	Names names;
+	names.shared = lock_all_or_none(kSharedCatalogs);
+	const char* name = role_name(names, GetUserId());
+	close_names(names);
+	return name != nullptr ? pstrdup(name) : psprintf("%u", GetUserId());
+}
+
 char* relation_name(const Names& names, Oid database, Oid relation) {
 	if (!names.relations || !(database == MyDatabaseId || database == InvalidOid))
 		return nullptr;

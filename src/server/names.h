@@ -26,6 +26,9 @@ char* role_name(const Names& names, Oid role);
 // Schema-qualified and quoted as needed; only for relations of the current database and shared ones.
 char* relation_name(const Names& names, Oid database, Oid relation);
 
+// The current user's name; the OID where the catalogs of roles cannot be read at once. Palloc'd.
+char* current_role_name();
+
 // A name from shared memory, which another process or the client wrote: itself if its bytes are text in
 // this database's encoding, else "?".
 const char* valid_text(const char* name);

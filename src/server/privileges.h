@@ -13,7 +13,11 @@ bool may_see(Oid role);
 // roles' sessions.
 bool may_see(const Names& names, Oid role);
 
-// As pg_terminate_backend() allows (signalfuncs.c, pg_signal_backend()).
-bool may_signal(Oid role);
+// As pg_terminate_backend() allows (signalfuncs.c, pg_signal_backend()), without ever waiting for a catalog
+// either: if those of roles cannot be read, superusers may signal all, others their own sessions.
+bool may_signal(const Names& names, Oid role);
+
+// Whether the user may signal sessions of roles other than their own, superusers' apart.
+bool may_signal_others(const Names& names);
 
 } // namespace unblock::server

@@ -15,6 +15,7 @@ Rows::Rows(FunctionCallInfo call, Shape shape) {
 	result_ = reinterpret_cast<ReturnSetInfo*>(call->resultinfo);
 	if (result_->setDesc->natts > kMostColumns)
 		elog(ERROR, "too many columns");
+	row_context_ = AllocSetContextCreate(CurrentMemoryContext, "pg_unblock row", ALLOCSET_SMALL_SIZES);
 }
 
 void Rows::put(Datum value, bool is_null) {
@@ -26,6 +27,15 @@ void Rows::put(Datum value, bool is_null) {
 	values_[column_] = value;
 	nulls_[column_] = is_null;
 	++column_;
+}
+
+// A value that takes memory of its own.
+template <class Make>
+void Rows::put_made(Make make) {
+	const MemoryContext before = MemoryContextSwitchTo(row_context_);
+	const Datum value = make();
+	MemoryContextSwitchTo(before);
+	put(value, false);
 }
 
 void Rows::null() {
@@ -50,36 +60,43 @@ void Rows::xid(TransactionId value) {
 	put(TransactionIdGetDatum(value), !TransactionIdIsValid(value));
 }
 void Rows::text(const char* value) {
-	put(value == nullptr ? 0 : CStringGetTextDatum(value), value == nullptr);
+	text(value == nullptr ? std::string_view() : std::string_view(value));
 }
 void Rows::text(std::string_view value) {
 	if (value.data() == nullptr)
 		null();
 	else
-		put(PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size()))), false);
+		put_made([value] {
+			return PointerGetDatum(cstring_to_text_with_len(value.data(), static_cast<int>(value.size())));
+		});
 }
 void Rows::name(std::string_view value) {
-	auto* copy = static_cast<NameData*>(palloc0(sizeof(NameData)));
-	memcpy(NameStr(*copy), value.data() == nullptr ? "" : value.data(),
-	       std::min<std::size_t>(value.size(), NAMEDATALEN - 1));
-	put(NameGetDatum(copy), value.data() == nullptr);
+	if (value.data() == nullptr)
+		null();
+	else
+		put_made([value] {
+			auto* copy = static_cast<NameData*>(palloc0(sizeof(NameData)));
+			memcpy(NameStr(*copy), value.data(), std::min<std::size_t>(value.size(), NAMEDATALEN - 1));
+			return NameGetDatum(copy);
+		});
 }
 void Rows::time(TimestampTz value) {
 	put(TimestampTzGetDatum(value), value == 0);
 }
 void Rows::interval(core::Micros length) {
-	put(interval_datum(length), false);
+	put_made([length] { return interval_datum(length); });
 }
 void Rows::datum(Datum value) {
 	put(value, false);
 }
 
 void Rows::int4_array(const int32* values, int count) {
-	auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * static_cast<Size>(std::max(count, 1))));
-	for (int i = 0; i < count; ++i)
-		elements[i] = Int32GetDatum(values[i]);
-	put(PointerGetDatum(construct_array(elements, count, INT4OID, sizeof(int32), true, TYPALIGN_INT)), false);
-	pfree(elements);
+	put_made([values, count] {
+		auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * static_cast<Size>(std::max(count, 1))));
+		for (int i = 0; i < count; ++i)
+			elements[i] = Int32GetDatum(values[i]);
+		return PointerGetDatum(construct_array(elements, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));
+	});
 }
 
 void Rows::end_row() {
@@ -89,6 +106,8 @@ void Rows::end_row() {
 		                errhint("Run ALTER EXTENSION pg_unblock UPDATE.")));
 	tuplestore_putvalues(result_->setResult, result_->setDesc, values_, nulls_);
 	column_ = 0;
+	MemoryContextReset(row_context_);
+	CHECK_FOR_INTERRUPTS();
 }
 
 Datum interval_datum(core::Micros length) {

@@ -28,14 +28,17 @@ public:
 	void int4_array(const int32* values, int count);
 	void datum(Datum value);
 
-	// Ends the row. All columns must have been given.
+	// Ends the row, with a look at interrupts. All columns must have been given.
 	void end_row();
 
 private:
 	void put(Datum value, bool is_null);
+	template <class Make>
+	void put_made(Make make);
 
 	static constexpr int kMostColumns = 40;
 	ReturnSetInfo* result_;
+	MemoryContext row_context_; // of the values made here, reset after each row
 	int column_ = 0;
 	Datum values_[kMostColumns];
 	bool nulls_[kMostColumns];

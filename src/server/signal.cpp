@@ -2,6 +2,7 @@
 
 #include "signal.h"
 #include "farewell.h"
+#include "lock_table.h"
 
 extern "C" {
 #include <signal.h>
@@ -10,10 +11,6 @@ extern "C" {
 namespace unblock::server {
 
 namespace {
-
-bool same_group(const PGPROC* a, const PGPROC* b) {
-	return a == b || (a->lockGroupLeader != nullptr && a->lockGroupLeader == b->lockGroupLeader);
-}
 
 // Whether somebody in the queue of a lock has to wait for what `holder` holds of it.
 bool blocks_through(PROCLOCK* held, const PGPROC* holder) {
@@ -42,14 +39,12 @@ bool member_blocks(PGPROC* member, bool count_advisory_locks) {
 // Whether the process or a worker of its group blocks somebody. Order of locks: ProcArrayLock, then the
 // partitions in order, as lock.c's GetBlockerStatusData() does.
 bool still_blocks(PGPROC* proc, bool count_advisory_locks) {
-	for (int i = 0; i < NUM_LOCK_PARTITIONS; ++i)
-		LWLockAcquire(LockHashPartitionLockByIndex(i), LW_SHARED);
+	acquire_partitions();
 	bool blocks = member_blocks(proc, count_advisory_locks);
 	if (proc->lockGroupLeader == proc)
 		compat::each_group_member(
 		    proc, [&](PGPROC* member) { blocks = blocks || member_blocks(member, count_advisory_locks); });
-	for (int i = NUM_LOCK_PARTITIONS - 1; i >= 0; --i)
-		LWLockRelease(LockHashPartitionLockByIndex(i));
+	release_partitions();
 	return blocks;
 }
 

@@ -59,8 +59,9 @@ bool prepare(FunctionCallInfo fcinfo, Outcome* outcome, Status* status, Target* 
 		return false;
 	const Names names = open_names();
 	*outcome = outcome_for(names, pid, status->role, state_of(*status));
+	const bool permitted = may_signal(names, status->role);
 	close_names(names);
-	if (!may_signal(status->role)) {
+	if (!permitted) {
 		tell(*outcome, "not permitted",
 		     "The same rules apply as for pg_terminate_backend() and pg_cancel_backend().");
 		return false;

@@ -10,7 +10,8 @@ namespace unblock::server {
 
 namespace {
 
-// With more arrows than this a picture is of no use, and the programs that draw it take minutes.
+// Of more pairs than this only those with primary blockers are drawn: with all of them a picture is of no
+// use, and the programs that draw it take minutes.
 constexpr std::size_t kMostArrows = 1000;
 
 // How many pairs the caller wants; null: all.
@@ -63,10 +64,8 @@ PGDLLEXPORT Datum pg_unblock_blocking_edges(PG_FUNCTION_ARGS) {
 	const core::WaitGraph& graph = server::graph_of(collected);
 	auto* edges = server::Owned<core::Edges>::in(CurrentMemoryContext);
 	server::core_phase([edges, &graph, most] { edges->make(core::edges(graph, most)); });
-	for (const core::Edge& edge : (*edges)->list) {
-		CHECK_FOR_INTERRUPTS();
+	for (const core::Edge& edge : (*edges)->list)
 		server::add_edge(rows, collected, graph, edge);
-	}
 	if ((*edges)->cut)
 		ereport(NOTICE, (errmsg("there are more pairs than the %zu shown", most),
 		                 errhint("Pass a larger max_rows, or null for all of them.")));

@@ -26,8 +26,10 @@ LockRow* make_rows(const LockEntries& locks) {
 	auto* made = static_cast<LockRow*>(
 	    palloc_extended(sizeof(LockRow) * static_cast<Size>(std::max(locks.count, 1)), MCXT_ALLOC_HUGE));
 	const Names names = open_names();
-	for (int i = 0; i < locks.count; ++i)
+	for (int i = 0; i < locks.count; ++i) {
+		CHECK_FOR_INTERRUPTS();
 		made[i] = {locks.entries[i], lock_label(names, locks.entries[i].tag)};
+	}
 	close_names(names);
 	std::sort(made, made + locks.count, before);
 	return made;

@@ -40,6 +40,7 @@ PGDLLEXPORT Datum pg_unblock_pause(PG_FUNCTION_ARGS) {
 	const auto length = pause_argument(fcinfo);
 	require_shared_state();
 	set_paused_until(after(monotonic_now(), length));
+	wake_enforcer(); // it sleeps until the end of an earlier, longer one
 	const TimestampTz until = after(GetCurrentTimestamp(), length);
 	log_pause(length);
 	PG_RETURN_TIMESTAMPTZ(IS_VALID_TIMESTAMP(until) ? until : DT_NOEND);
