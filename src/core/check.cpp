@@ -1,10 +1,13 @@
 // Puts the findings together and in order.
 #include "check_parts.h"
 
+#include "policy.h"
 #include "statement.h"
 #include "text.h"
 
 #include <algorithm>
+#include <iterator>
+#include <utility>
 
 #include "fence.h"
 
@@ -15,13 +18,19 @@ namespace {
 constexpr std::size_t kRootsTold = 20;
 constexpr std::size_t kStatementCut = 200; // columns
 
+// Nothing in the server will end these: somebody outside has to.
+bool left_alone(const Session& self) {
+	return self.kind == Kind::prepared || (self.kind == Kind::client && !self.masked &&
+	                                       (idle_in_transaction(self) || self.state == State::idle));
+}
+
 } // namespace
 
 std::vector<Finding> check(const WaitGraph& graph, std::span<const ChainRow> rows, const ServerFacts& facts) {
-	const Scene scene(graph, rows, facts);
+	Scene scene(graph, rows, facts);
 	Findings findings;
+	scene.leave_to_sets(tell_root_sets(scene, findings));
 	tell_blockers(scene, findings);
-	tell_root_sets(scene, findings);
 	tell_sessions(scene, findings);
 	tell_horizon(scene, findings);
 	tell_enforcement(scene, findings);
@@ -58,13 +67,44 @@ std::string statement_of(const Session& session) {
 Scene::Scene(const WaitGraph& wait_graph, std::span<const ChainRow> chain_rows,
              const ServerFacts& server_facts)
     : graph(wait_graph), snapshot(wait_graph.snapshot()), rows(chain_rows), facts(server_facts),
-      migration(snapshot.sessions.size(), false) {
+      migration(snapshot.sessions.size(), false), held_(snapshot.sessions.size(), 0) {
 	for (const ChainRow& row : rows)
 		migration[row.node] = graph.node(row.node).waits && is_migration(session(row.node));
+	for (const Lock& lock : snapshot.locks)
+		for (const Holder& holder : snapshot.holders_of(lock)) {
+			const Index node = graph.node_of(holder.session);
+			const Index waiter = graph.node(node).hard_waiter;
+			if (waiter != kNone && &snapshot.locks[snapshot.waiters[waiter].lock] == &lock)
+				held_[node] |= holder.modes;
+		}
+}
+
+void Scene::leave_to_sets(std::vector<bool> told) {
+	told_together = std::move(told);
+	std::ranges::copy_if(graph.roots(), std::back_inserter(roots_alone),
+	                     [this](Index root) { return !told_together[root] || graph.node(root).frees > 0; });
 }
 
 std::span<const Index> Scene::roots_told() const {
-	return graph.roots().first(std::min(graph.roots().size(), kRootsTold));
+	return std::span(roots_alone).first(std::min(roots_alone.size(), kRootsTold));
+}
+
+Severity Scene::severity_of_root(Index root) const {
+	const NodeFacts& node = graph.node(root);
+	const Micros waited = node.hard_since == 0 ? 0 : snapshot.now - node.hard_since;
+	const Micros allowed = left_alone(session(root)) ? kCriticalLeftAlone : kCriticalWorking;
+	return node.blocked_total >= kCriticalBlocked || waited >= allowed ? Severity::critical
+	                                                                   : Severity::warning;
+}
+
+std::string Scene::held_by(Index root) const {
+	const Index waiter = graph.node(root).hard_waiter;
+	if (waiter == kNone)
+		return {};
+	const Waiter& waiting = snapshot.waiters[waiter];
+	const ModeMask held = held_[root] & conflicts_of(waiting.mode);
+	return "holds " + std::string(name(strongest(held))) + " on " +
+	       one_line(snapshot.locks[waiting.lock].label);
 }
 
 std::string Scene::remedies_of(std::span<const Index> sessions) const {

@@ -25,6 +25,13 @@ struct Finding {
 	std::string remedy; // empty: nothing to paste
 };
 
+// A root, or a set of roots that block together, is critical when it blocks so many sessions …
+inline constexpr Index kCriticalBlocked = 10;
+// … or when its longest direct waiter has waited for so long: a root that is left alone (it waits for its
+// client, or is a prepared transaction), and any other, which may be done by itself. Else it is a warning.
+inline constexpr Micros kCriticalLeftAlone = 3 * kSecond;
+inline constexpr Micros kCriticalWorking = 300 * kSecond;
+
 // What the findings need to know beside the graph. What is not known (0, empty) is not told of.
 struct ServerFacts {
 	bool preloaded = false;

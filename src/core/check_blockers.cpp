@@ -1,7 +1,6 @@
-// Findings about who blocks whom: the roots one by one, jammed queues, deadlocks, and blocked migrations.
+// Findings about who blocks whom: roots one by one, jammed queues, deadlocks, and blocked migrations.
 #include "check_parts.h"
 
-#include "policy.h"
 #include "text.h"
 
 #include <algorithm>
@@ -18,10 +17,10 @@ public:
 	    : scene_(scene), graph_(scene.graph), snapshot_(scene.snapshot), findings_(findings) {}
 
 	void tell() {
-		look_at_roots();
+		find_migrations();
 		const std::span<const Index> told = scene_.roots_told();
 		for (std::size_t i = 0; i < told.size(); ++i)
-			tell_root(told[i], roots_[i]);
+			tell_root(told[i], migrations_[i]);
 		tell_more_roots();
 		jammed_queues();
 		deadlocks();
@@ -29,18 +28,12 @@ public:
 	}
 
 private:
-	// What a finding about a root needs beside the graph's own facts.
-	struct Root {
-		ModeMask held = 0; // of the lock that its longest direct waiter awaits
-		Names migrations;  // that it blocks
-	};
-
 	const Session& session(Index index) const { return scene_.session(index); }
 
-	void look_at_roots();
-	void tell_root(Index node, const Root& root);
+	void find_migrations();
+	void tell_root(Index node, const Names& migrations);
 	void tell_more_roots();
-	std::string root_detail(Index node, const Root& root) const;
+	std::string root_detail(Index node, const Names& migrations) const;
 	void jammed_queues();
 	void tell_jam(const Lock& lock, Index jammed, std::span<const Index> queued);
 	void deadlocks();
@@ -50,34 +43,24 @@ private:
 	const WaitGraph& graph_;
 	const Snapshot& snapshot_;
 	Findings& findings_;
-	std::vector<Root> roots_;             // those told one by one, in the order of the graph
-	std::vector<Index> told_root_;        // by node: index into roots_
-	std::vector<Index> other_migrations_; // blocked by none of these, and in no deadlock
+	std::vector<Names> migrations_;       // blocked by each of the roots told one by one
+	std::vector<Index> other_migrations_; // told by nothing about roots, and in no deadlock
 };
 
-void Blockers::look_at_roots() {
+void Blockers::find_migrations() {
 	const std::span<const Index> told = scene_.roots_told();
-	roots_.resize(told.size());
-	told_root_.assign(snapshot_.sessions.size(), kNone);
+	migrations_.resize(told.size());
+	std::vector<Index> place(snapshot_.sessions.size(), kNone); // by node: in `told`
 	for (std::size_t i = 0; i < told.size(); ++i)
-		told_root_[told[i]] = static_cast<Index>(i);
-
-	for (const Lock& lock : snapshot_.locks)
-		for (const Holder& holder : snapshot_.holders_of(lock)) {
-			const Index node = graph_.node_of(holder.session);
-			const Index waiter = graph_.node(node).hard_waiter;
-			if (told_root_[node] != kNone && waiter != kNone &&
-			    &snapshot_.locks[snapshot_.waiters[waiter].lock] == &lock)
-				roots_[told_root_[node]].held |= holder.modes;
-		}
+		place[told[i]] = static_cast<Index>(i);
 
 	for (const ChainRow& row : scene_.rows) {
 		if (!scene_.migration[row.node])
 			continue;
-		bool told_there = graph_.node(row.node).in_cycle;
+		bool told_there = graph_.node(row.node).in_cycle || scene_.told_together[row.node];
 		for (const Index root : graph_.roots_of(row.node))
-			if (told_root_[root] != kNone) {
-				roots_[told_root_[root]].migrations.add(reference(session(row.node)));
+			if (place[root] != kNone) {
+				migrations_[place[root]].add(reference(session(row.node)));
 				told_there = true;
 			}
 		if (!told_there && graph_.waiter(graph_.node(row.node).waiter).blockers > 0)
@@ -85,7 +68,7 @@ void Blockers::look_at_roots() {
 	}
 }
 
-void Blockers::tell_root(Index node, const Root& root) {
+void Blockers::tell_root(Index node, const Names& migrations) {
 	const Session& self = session(node);
 	const NodeFacts& facts = graph_.node(node);
 
@@ -96,21 +79,16 @@ void Blockers::tell_root(Index node, const Root& root) {
 	else
 		text = "session " + std::to_string(self.pid) + (doing.empty() ? "" : ", " + doing + ",");
 	text += " blocks " + counted(facts.blocked_total, "session");
-	if (const std::size_t migrations = root.migrations.count(); migrations > 0)
-		text += ", with " + counted(migrations, "blocked migration") + " among them";
+	if (migrations.count() > 0)
+		text += ", with " + counted(migrations.count(), "blocked migration") + " among them";
 
-	// Nothing in the server will end these: somebody outside has to.
-	const bool left_alone =
-	    self.kind == Kind::prepared || (self.kind == Kind::client && !self.masked &&
-	                                    (idle_in_transaction(self) || self.state == State::idle));
-	Finding& finding = findings_.add(left_alone ? Severity::critical : Severity::warning, facts.blocked_total,
-	                                 std::move(text));
-	finding.detail = root_detail(node, root);
+	Finding& finding = findings_.add(scene_.severity_of_root(node), facts.blocked_total, std::move(text));
+	finding.detail = root_detail(node, migrations);
 	finding.remedy = scene_.remedy_of(node);
 }
 
 void Blockers::tell_more_roots() {
-	const std::span<const Index> rest = graph_.roots().subspan(roots_.size());
+	const std::span<const Index> rest = std::span(scene_.roots_alone).subspan(migrations_.size());
 	if (rest.empty())
 		return;
 	Finding& finding =
@@ -120,7 +98,7 @@ void Blockers::tell_more_roots() {
 	finding.remedy = "SELECT * FROM unblock.root_blockers;";
 }
 
-std::string Blockers::root_detail(Index node, const Root& root) const {
+std::string Blockers::root_detail(Index node, const Names& migrations) const {
 	const Session& self = session(node);
 	const NodeFacts& facts = graph_.node(node);
 	std::string text;
@@ -129,11 +107,11 @@ std::string Blockers::root_detail(Index node, const Root& root) const {
 	if (facts.hard_waiter != kNone) {
 		const Waiter& waiter = snapshot_.waiters[facts.hard_waiter];
 		const Session& waiting = session(waiter.session);
-		const ModeMask held = root.held & conflicts_of(waiter.mode);
-		text.append("It holds ").append(name(strongest(held))).append(" on ");
-		text += one_line(snapshot_.locks[waiter.lock].label) + ", which " + reference(waiting) + " awaits";
+		text += "It " + scene_.held_by(node) + ", which " + reference(waiting);
 		if (!waiting.masked && waiter.wait_start != 0)
-			text += " for " + duration(snapshot_.now - waiter.wait_start);
+			text += " has awaited for " + duration(snapshot_.now - waiter.wait_start);
+		else
+			text += " awaits";
 		text += ". ";
 	}
 	if (facts.frees == facts.blocked_total)
@@ -142,8 +120,8 @@ std::string Blockers::root_detail(Index node, const Root& root) const {
 		text += "Ending it alone frees " + std::to_string(facts.frees) + " of them.";
 	else
 		text += "Ending it alone frees nobody: others block the same sessions.";
-	if (root.migrations.count() > 0)
-		text += " Blocked migrations: " + root.migrations.text() + ".";
+	if (migrations.count() > 0)
+		text += " Blocked migrations: " + migrations.text() + ".";
 	if (!self.masked && !self.query.empty())
 		text +=
 		    (self.state == State::active ? " Its statement: " : " Its last statement: ") + statement_of(self);

@@ -34,9 +34,12 @@ std::string quoted(std::string_view name) {
 // --- prepared transactions ---------------------------------------------------------------------------
 
 bool told_as_root(const Scene& scene, const HorizonHolder& holder) {
-	return std::ranges::any_of(scene.roots_told(), [&](Index root) {
+	const auto is_it = [&](Index root) {
 		return scene.session(root).kind == Kind::prepared && scene.session(root).xid == holder.xmin;
-	});
+	};
+	return std::ranges::any_of(scene.roots_told(), is_it) ||
+	       std::ranges::any_of(scene.graph.roots(),
+	                           [&](Index root) { return scene.told_together[root] && is_it(root); });
 }
 
 std::vector<const HorizonHolder*> forgotten(const Scene& scene) {

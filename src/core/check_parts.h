@@ -11,9 +11,11 @@ class Names {
 public:
 	static constexpr std::size_t kNamed = 5;
 
+	explicit Names(std::string_view separator = ", ") : separator_(separator) {}
+
 	void add(const std::string& name) {
 		if (++count_ <= kNamed)
-			text_ += (count_ > 1 ? ", " : "") + name;
+			text_.append(count_ > 1 ? separator_ : "").append(name);
 	}
 	std::size_t count() const { return count_; }
 	std::string text() const {
@@ -21,6 +23,7 @@ public:
 	}
 
 private:
+	std::string_view separator_;
 	std::size_t count_ = 0;
 	std::string text_;
 };
@@ -40,8 +43,15 @@ struct Scene {
 
 	const Session& session(Index index) const { return snapshot.sessions[index]; }
 
-	// The roots that are told one by one: those that block most.
-	std::span<const Index> roots_told() const;
+	// `told` by node: what the findings about sets of roots tell of, as tell_root_sets() returns it. Leaves
+	// the roots whose end alone frees nobody to them.
+	void leave_to_sets(std::vector<bool> told);
+
+	// How grave a root is: see check.h.
+	Severity severity_of_root(Index root) const;
+
+	// "holds AccessShareLock on relation public.t": of the lock that its longest direct waiter awaits.
+	std::string held_by(Index root) const;
 
 	std::string remedy_of(Index index) const {
 		return index < facts.remedies.size() ? std::string(facts.remedies[index]) : std::string();
@@ -53,7 +63,15 @@ struct Scene {
 	const Snapshot& snapshot;
 	std::span<const ChainRow> rows;
 	const ServerFacts& facts;
-	std::vector<bool> migration; // by node: it waits, and its statement is a migration
+	std::vector<bool> migration;     // by node: it waits, and its statement is a migration
+	std::vector<bool> told_together; // by node: see leave_to_sets()
+	std::vector<Index> roots_alone;  // the roots that no set tells of, in the order of the graph
+
+	// Those of them that are told one by one: those that block most.
+	std::span<const Index> roots_told() const;
+
+private:
+	std::vector<ModeMask> held_; // by node: of the lock that its longest direct waiter awaits
 };
 
 class Findings {
@@ -72,8 +90,11 @@ private:
 	std::vector<Found> found_;
 };
 
-void tell_blockers(const Scene& scene, Findings& findings);  // roots, jammed queues, deadlocks
-void tell_root_sets(const Scene& scene, Findings& findings); // roots that block together
+// Roots that block together. Returns by node whether a finding names it: as one of the roots, or as a blocked
+// migration that waits for no other root.
+std::vector<bool> tell_root_sets(const Scene& scene, Findings& findings);
+
+void tell_blockers(const Scene& scene, Findings& findings); // other roots, jammed queues, deadlocks
 void tell_sessions(const Scene& scene,
                    Findings& findings); // waiters by number, idle, not judged, none blocked
 void tell_horizon(const Scene& scene, Findings& findings); // prepared transactions, what holds back vacuum

@@ -21,15 +21,17 @@ constexpr std::size_t kSetsTold = 10;
 struct RootSet {
 	std::span<const Index> roots; // ascending
 	Index waiters = 0;            // who wait for just these in the end
-	Index middle = kNone;         // the one of them that frees most of them
+	Index middle = kNone;         // the one of them whose end frees most of them
 	Index freed = 0;              // who wait for nobody else: for all of these or for some
 };
 
 class SetsOfRoots {
 public:
-	SetsOfRoots(const Scene& scene, Findings& findings) : scene_(scene), findings_(findings) {}
+	SetsOfRoots(const Scene& scene, Findings& findings)
+	    : scene_(scene), findings_(findings), ended_(scene.snapshot.sessions.size(), false),
+	      told_(scene.snapshot.sessions.size(), false) {}
 
-	void tell() {
+	std::vector<bool> tell() {
 		collect();
 		weigh();
 		const std::size_t told = std::min(shared_.size(), kSetsTold);
@@ -37,6 +39,7 @@ public:
 			tell_set(shared_[i]);
 		if (shared_.size() > told)
 			tell_rest(told);
+		return std::move(told_);
 	}
 
 private:
@@ -44,8 +47,14 @@ private:
 	void add(std::vector<RootSet>& sets, const RootSet& set) const;
 	void weigh();
 	Index freed_by(const RootSet& set);
+	bool within_ended(std::span<const Index> roots, const RootSet& set) const {
+		return roots.size() <= set.roots.size() &&
+		       std::ranges::all_of(roots, [this](Index root) { return ended_[root]; });
+	}
 	void tell_set(const RootSet& set);
-	std::string middle_detail(const RootSet& set) const;
+	void tell_middle(const RootSet& set, Severity severity, std::size_t concerned);
+	Names migrations_behind(const RootSet& set);
+	std::string described(Index root) const;
 	void tell_rest(std::size_t told);
 
 	const Scene& scene_;
@@ -53,6 +62,7 @@ private:
 	std::vector<RootSet> sets_;   // all different ones
 	std::vector<RootSet> shared_; // those of several roots, best first
 	std::vector<bool> ended_;     // by node: in the set that is being weighed
+	std::vector<bool> told_;      // by node: see tell_root_sets()
 };
 
 bool before(std::span<const Index> a, std::span<const Index> b) {
@@ -95,7 +105,6 @@ void SetsOfRoots::weigh() {
 	};
 	std::ranges::stable_sort(shared_, most_first(&RootSet::waiters));
 	const std::span<RootSet> weighed(shared_.data(), std::min(shared_.size(), kSetsWeighed));
-	ended_.assign(scene_.snapshot.sessions.size(), false);
 	for (RootSet& set : weighed)
 		set.freed = freed_by(set);
 	std::ranges::stable_sort(weighed, most_first(&RootSet::freed));
@@ -106,43 +115,92 @@ Index SetsOfRoots::freed_by(const RootSet& set) {
 		ended_[root] = true;
 	Index freed = 0;
 	for (const RootSet& other : sets_)
-		if (other.roots.size() <= set.roots.size() &&
-		    std::ranges::all_of(other.roots, [this](Index root) { return ended_[root]; }))
+		if (within_ended(other.roots, set))
 			freed += other.waiters;
 	for (const Index root : set.roots)
 		ended_[root] = false;
 	return freed;
 }
 
+// Marks the migrations that wait for nobody outside the set as told of.
+Names SetsOfRoots::migrations_behind(const RootSet& set) {
+	for (const Index root : set.roots)
+		ended_[root] = true;
+	Names migrations;
+	for (const ChainRow& row : scene_.rows)
+		if (const auto roots = scene_.graph.roots_of(row.node);
+		    scene_.migration[row.node] && !roots.empty() && within_ended(roots, set)) {
+			migrations.add(reference(scene_.session(row.node)));
+			told_[row.node] = true;
+		}
+	for (const Index root : set.roots)
+		ended_[root] = false;
+	return migrations;
+}
+
 void SetsOfRoots::tell_set(const RootSet& set) {
-	Names pids, names;
+	Names pids, roots("; ");
+	Severity severity = Severity::warning;
+	std::size_t concerned = set.freed;
 	for (const Index root : set.roots) {
 		pids.add(reference(scene_.session(root)));
-		names.add(name_of(scene_.session(root)));
+		roots.add(described(root));
+		severity = std::max(severity, scene_.severity_of_root(root));
+		// In front of what there is to say of a single one of them.
+		concerned = std::max<std::size_t>(concerned, scene_.graph.node(root).blocked_total);
+		told_[root] = true;
 	}
-	Finding& finding = findings_.add(Severity::warning, set.freed,
-	                                 counted(set.roots.size(), "session") + " block " +
-	                                     std::to_string(set.freed) + " together: " + pids.text());
+	tell_middle(set, severity, concerned);
+
+	const Names migrations = migrations_behind(set);
+	std::string text =
+	    counted(set.roots.size(), "session") + " block " + std::to_string(set.freed) + " together";
+	if (migrations.count() > 0)
+		text += ", with " + counted(migrations.count(), "blocked migration") + " among them";
+	Finding& finding = findings_.add(severity, concerned, text + ": " + pids.text());
 	if (set.freed == set.waiters)
-		finding.detail = "None of these goes free before all of them have ended: ";
+		finding.detail = "All of these wait for each of them: ";
 	else
-		finding.detail = "All of these go free when all of them have ended, " + std::to_string(set.waiters) +
-		                 " of them not before: ";
-	finding.detail += names.text() + "." + middle_detail(set);
+		finding.detail = std::to_string(set.waiters) +
+		                 (set.waiters == 1 ? " of these waits" : " of these wait") +
+		                 " for each of them, the others for some: ";
+	finding.detail += roots.text() + ".";
+	if (migrations.count() > 0)
+		finding.detail += " Blocked migrations: " + migrations.text() + ".";
 	finding.remedy = scene_.remedies_of(set.roots);
 }
 
-// One who waits for the whole set and whom most others wait for, a queued migration say, may be the one to
-// end.
-std::string SetsOfRoots::middle_detail(const RootSet& set) const {
+// "4711 app@lab (features-api), idle in transaction for 9.0s, holds AccessShareLock on relation public.t".
+std::string SetsOfRoots::described(Index root) const {
+	const Session& self = scene_.session(root);
+	const std::string doing = activity(self, scene_.snapshot.now);
+	std::string text;
+	if (self.kind != Kind::prepared || doing.empty())
+		text = name_of(self) + (doing.empty() ? "" : ", " + doing);
+	else if (const std::string owner = who(self); owner.empty())
+		text = doing;
+	else
+		text = doing + ", of " + owner;
+	const std::string held = scene_.held_by(root);
+	return held.empty() ? text : text + ", " + held;
+}
+
+// One who waits for the whole set and whom most others wait for, a queued migration say, is the one to end:
+// it costs a single statement.
+void SetsOfRoots::tell_middle(const RootSet& set, Severity severity, std::size_t concerned) {
 	const Index frees = scene_.graph.node(set.middle).frees;
-	if (frees * 2 < set.freed)
-		return {};
 	const Session& middle = scene_.session(set.middle);
-	std::string text = scene_.migration[set.middle] ? " Ending the migration " : " Ending ";
-	text += name_of(middle) + " alone, which waits for them too, frees " + std::to_string(frees);
-	const std::string remedy = scene_.remedy_of(set.middle);
-	return text + (remedy.empty() ? "." : ": " + remedy);
+	if (frees < 2 || frees * 2 < set.freed || middle.kind != Kind::client)
+		return;
+	Finding& finding = findings_.add(
+	    severity, concerned,
+	    (scene_.migration[set.middle] ? "canceling the migration " : "canceling ") + reference(middle) +
+	        " alone lets " + std::to_string(frees) + " of " + std::to_string(set.freed) + " go on");
+	finding.detail = "They wait for " + name_of(middle) + ", which waits itself for " +
+	                 counted(set.roots.size(), "session") + ".";
+	if (!middle.masked && !middle.query.empty())
+		finding.detail += " Its statement: " + statement_of(middle);
+	finding.remedy = scene_.remedy_of(set.middle);
 }
 
 void SetsOfRoots::tell_rest(std::size_t told) {
@@ -156,8 +214,8 @@ void SetsOfRoots::tell_rest(std::size_t told) {
 
 } // namespace
 
-void tell_root_sets(const Scene& scene, Findings& findings) {
-	SetsOfRoots(scene, findings).tell();
+std::vector<bool> tell_root_sets(const Scene& scene, Findings& findings) {
+	return SetsOfRoots(scene, findings).tell();
 }
 
 } // namespace unblock::core

@@ -37,10 +37,12 @@ void waiters_by_number(const Scene& scene, Findings& findings) {
 	if (roots.empty())
 		return;
 	const NodeFacts& worst = scene.graph.node(roots.front());
-	finding.detail += " Most are blocked by " + name_of(scene.session(roots.front())) + ": " +
-	                  counted(worst.blocked_total, "session") + ", of which its end alone frees " +
-	                  std::to_string(worst.frees) + ".";
-	finding.remedy = scene.remedy_of(roots.front());
+	finding.detail +=
+	    (worst.blocked_total * 2 > n ? " Most are blocked by " : " The one that blocks most is ") +
+	    name_of(scene.session(roots.front())) + ": " + counted(worst.blocked_total, "session") +
+	    ", of which its end alone frees " + std::to_string(worst.frees) + ".";
+	if (worst.frees > 0)
+		finding.remedy = scene.remedy_of(roots.front());
 }
 
 void idle_transactions(const Scene& scene, Findings& findings) {

@@ -87,11 +87,15 @@ TEST(CheckPrepared, TellsNothingTwiceOfARoot) {
 	const LockRef table = b.lock("relation public.t");
 	const SessionRef root = b.prepared("x").xact_start(ago(900));
 	root->xid = 700;
-	b.hold(table, root, LockMode::share).wait(table, b.session(2), LockMode::row_exclusive);
+	b.hold(table, root, LockMode::share).wait(table, b.session(2), LockMode::row_exclusive, ago(3));
 	EXPECT_EQ(told(findings(b, {prepared("x", ago(900))})),
 	          "critical: prepared transaction 'x', 15min 00s old, blocks 1 session\n");
 	const auto all = findings(b, {prepared("x", ago(900)), prepared("y", ago(900), 701)});
 	EXPECT_EQ(all[1].remedy, "ROLLBACK PREPARED 'y'; -- in database lab");
+
+	b.hold(table, b.session(3), LockMode::share); // as one of a set
+	EXPECT_EQ(told(findings(b, {prepared("x", ago(900))})),
+	          "critical: 2 sessions block 1 together: a prepared transaction, 3\n");
 }
 
 TEST(CheckVacuum, IsHeldBackByAgeOrByTime) {

@@ -16,18 +16,64 @@ TEST(CheckRootSets, AreToldWithWhoTheyBlock) {
 	b.wait(table, b.session(3), LockMode::access_exclusive);
 	b.wait(table, b.session(4), LockMode::access_exclusive);
 	const auto all = findings(b);
-	EXPECT_EQ(told(all), "critical: session 1, idle in transaction for 9.0s, blocks 2 sessions\n"
-	                     "critical: session 2, idle in transaction for 8.0s, blocks 2 sessions\n"
-	                     "warning: 2 sessions block 2 together: 1, 2\n");
-	ASSERT_EQ(all.size(), 3U);
-	EXPECT_EQ(all[0].detail,
-	          "It belongs to a. It holds AccessShareLock on relation public.t, which 3 awaits for 1.0s. "
-	          "Ending it alone frees nobody: others block the same sessions.");
-	EXPECT_EQ(all[2].detail, "None of these goes free before all of them have ended: 1 a, 2 b.");
-	EXPECT_EQ(all[2].remedy, "SELECT unblock.terminate(1, 'T1');\nSELECT unblock.terminate(2, 'T2');");
+	ASSERT_EQ(told(all), "warning: 2 sessions block 2 together: 1, 2\n");
+	EXPECT_EQ(
+	    all[0].detail,
+	    "All of these wait for each of them: 1 a, idle in transaction for 9.0s, holds AccessShareLock on "
+	    "relation public.t; 2 b, idle in transaction for 8.0s, holds AccessShareLock on relation "
+	    "public.t.");
+	EXPECT_EQ(all[0].remedy, "SELECT unblock.terminate(1, 'T1');\nSELECT unblock.terminate(2, 'T2');");
 
 	b.at(1).masked = true; // ending the other one is no use, then
-	EXPECT_EQ(findings(b)[2].remedy, "");
+	EXPECT_EQ(findings(b)[0].remedy, "");
+}
+
+// Three idle readers, a migration, and twenty readers behind it.
+struct ReadersBehindAMigration : GraphBuilder {
+	SessionRef alter;
+
+	ReadersBehindAMigration() : alter(session(10).user("migrator").query("ALTER TABLE t ADD c int")) {
+		const LockRef table = lock("relation public.t");
+		for (int pid = 1; pid <= 3; ++pid)
+			hold(table, session(pid).idle_in_transaction(ago(60)), LockMode::access_share);
+		wait(table, alter, LockMode::access_exclusive, ago(30));
+		for (int pid = 21; pid <= 40; ++pid)
+			wait(table, session(pid), LockMode::access_share, ago(20));
+	}
+};
+
+TEST(CheckRootSets, StandInFrontOfTheirMembers) {
+	ReadersBehindAMigration b;
+	EXPECT_EQ(told(findings(b)),
+	          "critical: canceling the migration 10 alone lets 20 of 21 go on\n"
+	          "critical: 3 sessions block 21 together, with 1 blocked migration among them: 1, 2, 3\n"
+	          "warning: 1 migration queued for relation public.t jams 20 sessions\n");
+	const Finding finding = finding_of(findings(b), "3 sessions");
+	EXPECT_TRUE(finding.detail.ends_with(" Blocked migrations: 10.")) << finding.detail;
+
+	// One who blocks more elsewhere is told by itself, behind the set.
+	const LockRef other = b.lock("relation public.u");
+	b.hold(other, 1, LockMode::access_exclusive).wait(other, b.session(50), LockMode::share);
+	const auto all = findings(b);
+	ASSERT_EQ(all.size(), 4U);
+	EXPECT_EQ(all[1].finding.substr(0, 10), "3 sessions");
+	EXPECT_EQ(all[2].finding,
+	          "session 1, idle in transaction for 1min 00s, blocks 22 sessions, with 1 blocked migration "
+	          "among them");
+}
+
+TEST(CheckRootSets, TellOfAPreparedTransactionAmongThem) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.prepared("x").user("app").xact_start(ago(900)), LockMode::access_share);
+	b.hold(table, b.session(1), LockMode::access_share);
+	b.wait(table, b.session(2), LockMode::access_exclusive, ago(3));
+	const auto all = findings(b);
+	ASSERT_EQ(told(all), "critical: 2 sessions block 1 together: a prepared transaction, 1\n");
+	EXPECT_NE(
+	    all[0].detail.find(": prepared transaction 'x', 15min 00s old, of app, holds AccessShareLock on"),
+	    std::string::npos)
+	    << all[0].detail;
 }
 
 TEST(CheckRootSets, AreToldOnceEach) {
@@ -39,10 +85,7 @@ TEST(CheckRootSets, AreToldOnceEach) {
 	b.wait(t, b.session(11), LockMode::access_exclusive);
 	b.wait(u, b.session(12), LockMode::access_exclusive).wait(u, b.session(13), LockMode::access_exclusive);
 	const std::string text = told(findings(b));
-	EXPECT_EQ(text, "warning: session 2, active for 1.0s, blocks 3 sessions\n"
-	                "warning: session 3, active for 1.0s, blocks 2 sessions\n"
-	                "warning: 2 sessions block 2 together: 2, 3\n"
-	                "warning: session 1, active for 1.0s, blocks 1 session\n"
+	EXPECT_EQ(text, "warning: 2 sessions block 2 together: 2, 3\n"
 	                "warning: 2 sessions block 1 together: 1, 2\n");
 }
 
@@ -74,9 +117,10 @@ TEST(CheckRootSets, CountThoseWhoWaitForSomeOfThem) {
 	EXPECT_EQ(together(all), "3 sessions block 7 together: 1, 2, 3\n"
 	                         "2 sessions block 2 together: 1, 2\n");
 	EXPECT_EQ(finding_of(all, "3 sessions").detail,
-	          "All of these go free when all of them have ended, 1 of them not before: 1, 2, 3.");
-	EXPECT_EQ(finding_of(all, "2 sessions").detail,
-	          "None of these goes free before all of them have ended: 1, 2.");
+	          "1 of these waits for each of them, the others for some: 1, active for 1.0s, holds "
+	          "AccessShareLock on relation public.t; 2, active for 1.0s, holds AccessShareLock on relation "
+	          "public.t; 3, active for 1.0s, holds AccessShareLock on relation public.t.");
+	EXPECT_TRUE(finding_of(all, "2 sessions").detail.starts_with("All of these wait for each of them: 1, "));
 }
 
 TEST(CheckRootSets, NameTheOneInTheMiddleThatIsEnough) {
@@ -88,26 +132,35 @@ TEST(CheckRootSets, NameTheOneInTheMiddleThatIsEnough) {
 	b.wait(table, alter, LockMode::access_exclusive, ago(9));
 	for (int i = 0; i < 5; ++i)
 		b.wait(table, b.session(20 + i), LockMode::access_share, ago(8));
-	const Finding finding = finding_of(findings(b), "2 sessions block 6 together");
-	EXPECT_EQ(finding.detail,
-	          "None of these goes free before all of them have ended: 1, 2. Ending the migration 10 "
-	          "migrator alone, which waits for them too, frees 5: SELECT unblock.cancel(10, 'T10');");
-	EXPECT_EQ(finding.remedy, "SELECT unblock.cancel(1, 'T1');\nSELECT unblock.cancel(2, 'T2');");
+	auto all = findings(b);
+	EXPECT_EQ(all[0].finding, "canceling the migration 10 alone lets 5 of 6 go on");
+	EXPECT_EQ(all[0].detail, "They wait for 10 migrator, which waits itself for 2 sessions. Its statement: "
+	                         "ALTER TABLE t ADD c int");
+	EXPECT_EQ(all[0].remedy, "SELECT unblock.cancel(10, 'T10');");
+	EXPECT_EQ(all[1].finding, "2 sessions block 6 together, with 1 blocked migration among them: 1, 2");
+	EXPECT_EQ(all[1].remedy, "SELECT unblock.cancel(1, 'T1');\nSELECT unblock.cancel(2, 'T2');");
 
-	b.at(2).masked = true;
-	EXPECT_TRUE(
-	    finding_of(findings(b), "2 sessions block").detail.ends_with("which waits for them too, frees 5."));
+	alter->masked = true;
+	all = findings(b);
+	EXPECT_EQ(all[0].finding, "canceling 10 alone lets 5 of 6 go on");
+	EXPECT_EQ(all[0].detail, "They wait for 10 migrator, which waits itself for 2 sessions.");
+	EXPECT_EQ(all[0].remedy, "");
 
 	// Whoever came first to the same set matters less.
 	const LockRef other = b.lock("relation public.u");
 	b.hold(other, x, LockMode::access_share).hold(other, y, LockMode::access_share);
 	b.wait(other, b.session(9), LockMode::access_exclusive, ago(20));
-	EXPECT_TRUE(finding_of(findings(b), "2 sessions block 7").detail.ends_with("frees 5."));
+	EXPECT_EQ(findings(b)[0].finding, "canceling 10 alone lets 5 of 7 go on");
 
 	// Not worth a word when most of them wait past it.
 	share(b, {x, y}, 30, 7);
-	EXPECT_EQ(finding_of(findings(b), "2 sessions block").detail,
-	          "None of these goes free before all of them have ended: 1, 2.");
+	EXPECT_EQ(finding_of(findings(b), "canceling").finding, "");
+}
+
+TEST(CheckRootSets, NameNobodyInTheMiddleWhoseEndGainsNothing) {
+	GraphBuilder b;
+	share(b, {b.session(1), b.session(2)}, 10, 2); // 10 holds up 11 alone
+	EXPECT_EQ(finding_of(findings(b), "canceling").finding, "");
 }
 
 // {1, 2} and 3, or 1 and {2, 3}: the same three.

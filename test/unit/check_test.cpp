@@ -47,10 +47,11 @@ TEST(Check, TellsTheIncident) {
 	          "blocked migrations among them\n"
 	          "warning: 2 migrations queued for relation public.features jam 1 session\n");
 	ASSERT_EQ(all.size(), 2U);
-	EXPECT_EQ(all[0].detail, "It belongs to app@lab (features-api). It holds AccessShareLock on relation "
-	                         "public.features, which 4802 awaits for 4min 12s. Ending it frees all of them. "
-	                         "Blocked migrations: 4802, 4806. Its last statement: SELECT features.id FROM "
-	                         "features");
+	EXPECT_EQ(all[0].detail,
+	          "It belongs to app@lab (features-api). It holds AccessShareLock on relation "
+	          "public.features, which 4802 has awaited for 4min 12s. Ending it frees all of them. "
+	          "Blocked migrations: 4802, 4806. Its last statement: SELECT features.id FROM "
+	          "features");
 	EXPECT_EQ(all[0].remedy, "SELECT unblock.terminate(4711, 'T4711');");
 	EXPECT_EQ(all[1].detail,
 	          "Nobody who holds the lock stands in the way of the jammed ones; they wait only "
@@ -83,7 +84,7 @@ std::vector<Finding> of_root(const auto& prepare) {
 	const LockRef table = b.lock("relation public.t");
 	const SessionRef root = b.session(1);
 	prepare(root);
-	b.hold(table, root, LockMode::access_exclusive).wait(table, b.session(2), LockMode::share);
+	b.hold(table, root, LockMode::access_exclusive).wait(table, b.session(2), LockMode::share, ago(4));
 	return findings(b);
 }
 
@@ -99,11 +100,34 @@ TEST(Check, JudgesRootsByWhatTheyDo) {
 	          "warning: session 1, autovacuum for 1.0s, blocks 1 session\n");
 }
 
+// How grave a root is that blocks so many, the first of whom has waited for so long.
+Severity of_blocking(bool idle, int waiters, double seconds) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	const SessionRef root = b.session(1);
+	if (idle)
+		root.idle_in_transaction(ago(9000));
+	b.hold(table, root, LockMode::access_exclusive);
+	for (int i = 0; i < waiters; ++i)
+		b.wait(table, b.session(10 + i), LockMode::share, i == 0 ? ago(seconds) : ago(0));
+	return findings(b)[0].severity;
+}
+
+TEST(Check, JudgesRootsByHowLongAndHowManyTheyBlock) {
+	EXPECT_EQ(of_blocking(true, 9, 2.9), Severity::warning);
+	EXPECT_EQ(of_blocking(true, 1, 3), Severity::critical);
+	EXPECT_EQ(of_blocking(true, 10, 0), Severity::critical);
+	EXPECT_EQ(of_blocking(false, 9, 299), Severity::warning);
+	EXPECT_EQ(of_blocking(false, 1, 300), Severity::critical);
+	EXPECT_EQ(of_blocking(false, 10, 0), Severity::critical);
+}
+
 TEST(Check, TellsOfAStatementThatRuns) {
 	const auto all = of_root([](SessionRef s) { s.query("VACUUM FULL t"); });
 	ASSERT_EQ(all.size(), 1U);
-	EXPECT_EQ(all[0].detail, "It holds AccessExclusiveLock on relation public.t, which 2 awaits for 1.0s. "
-	                         "Ending it frees all of them. Its statement: VACUUM FULL t");
+	EXPECT_EQ(all[0].detail,
+	          "It holds AccessExclusiveLock on relation public.t, which 2 has awaited for 4.0s. "
+	          "Ending it frees all of them. Its statement: VACUUM FULL t");
 	EXPECT_EQ(all[0].remedy, "SELECT unblock.cancel(1, 'T1');");
 }
 
@@ -111,7 +135,7 @@ TEST(Check, TellsOfAPreparedTransaction) {
 	GraphBuilder b;
 	const LockRef table = b.lock("relation public.t");
 	b.hold(table, b.prepared("it's").database("lab").xact_start(ago(7200)), LockMode::row_exclusive);
-	b.wait(table, b.session(2), LockMode::share);
+	b.wait(table, b.session(2), LockMode::share, ago(5));
 	const auto all = findings(b);
 	EXPECT_EQ(told(all), "critical: prepared transaction 'it's', 2h 00min old, blocks 1 session\n");
 	EXPECT_EQ(all[0].remedy, "ROLLBACK PREPARED 'it''s'; -- in database lab");
@@ -127,9 +151,10 @@ TEST(Check, NamesTheModeThatStandsInTheWay) {
 	b.hold(table, root, LockMode::share).hold(table, root, LockMode::row_exclusive);
 	b.hold(other, root, LockMode::access_exclusive);
 	b.wait(table, b.session(2), LockMode::share, ago(9)).wait(other, b.session(3), LockMode::share, ago(2));
-	EXPECT_NE(findings(b)[0].detail.find("It holds RowExclusiveLock on relation public.t, which 2 awaits"),
+	const Finding finding = findings(b)[0];
+	EXPECT_NE(finding.detail.find("It holds RowExclusiveLock on relation public.t, which 2 has awaited for"),
 	          std::string::npos)
-	    << findings(b)[0].detail;
+	    << finding.detail;
 }
 
 TEST(Check, SaysHowManyGoFree) {
@@ -139,8 +164,8 @@ TEST(Check, SaysHowManyGoFree) {
 	b.hold(t, first, LockMode::access_share).hold(t, b.session(2), LockMode::access_share);
 	b.hold(u, first, LockMode::access_exclusive);
 	b.wait(t, b.session(11), LockMode::access_exclusive).wait(u, b.session(12), LockMode::share);
-	const auto all = findings(b);
-	EXPECT_NE(all[0].detail.find("Ending it alone frees 1 of them."), std::string::npos) << all[0].detail;
+	const Finding finding = finding_of(findings(b), "session 1");
+	EXPECT_NE(finding.detail.find("Ending it alone frees 1 of them."), std::string::npos) << finding.detail;
 }
 
 TEST(Check, TellsOfAJamByOthersThanMigrations) {
@@ -384,7 +409,7 @@ TEST(Check, PutsTheWorstFirst) {
 	Incident b;
 	const LockRef other = b.lock("relation public.u");
 	b.hold(other, b.session(1).idle_in_transaction(ago(9)), LockMode::access_exclusive);
-	b.wait(other, b.session(2), LockMode::share);
+	b.wait(other, b.session(2), LockMode::share, ago(8));
 	b.session(3).idle_in_transaction(ago(900));
 	ServerFacts facts = well();
 	facts.any_limit = false;
@@ -405,22 +430,33 @@ TEST(Check, PutsSeverityBeforeNumbers) {
 	b.hold(one, b.session(1), LockMode::access_exclusive);
 	b.hold(other, b.session(2).idle_in_transaction(ago(9)), LockMode::access_exclusive);
 	b.wait(one, b.session(11), LockMode::access_share).wait(one, b.session(12), LockMode::access_share);
-	b.wait(other, b.session(13), LockMode::access_share);
+	b.wait(other, b.session(13), LockMode::access_share, ago(8));
 	EXPECT_EQ(told(findings(b)), "critical: session 2, idle in transaction for 9.0s, blocks 1 session\n"
 	                             "warning: session 1, active for 1.0s, blocks 2 sessions\n");
 }
 
 TEST(Check, TellsTwentyRootsAndCountsTheRest) {
 	GraphBuilder b;
-	const LockRef table = b.lock("relation public.t");
-	for (int i = 1; i <= 23; ++i)
-		b.hold(table, b.session(i), LockMode::access_share);
-	b.wait(table, b.session(99).query("DROP TABLE t"), LockMode::access_exclusive);
-	const auto all = findings(b);
-	ASSERT_EQ(all.size(), 22U);
+	for (int i = 1; i <= 23; ++i) {
+		const LockRef table = b.lock("relation public.t");
+		b.hold(table, b.session(i), LockMode::access_exclusive);
+		b.wait(table, b.session(100 + i), LockMode::share);
+	}
+	auto all = findings(b);
+	ASSERT_EQ(all.size(), 21U);
 	EXPECT_EQ(all[20].finding, "3 more sessions block others and wait for nobody");
 	EXPECT_EQ(all[20].remedy, "SELECT * FROM unblock.root_blockers;");
-	EXPECT_EQ(all[21].finding, "23 sessions block 1 together: 1, 2, 3, 4, 5 and 18 more");
+
+	// Those of a set are no more of them.
+	const LockRef shared = b.lock("relation public.u");
+	for (int i = 201; i <= 223; ++i)
+		b.hold(shared, b.session(i), LockMode::access_share);
+	b.wait(shared, b.session(99).query("DROP TABLE u"), LockMode::access_exclusive);
+	all = findings(b);
+	ASSERT_EQ(all.size(), 22U);
+	EXPECT_EQ(all[0].finding, "23 sessions block 1 together, with 1 blocked migration among them: 201, 202, "
+	                          "203, 204, 205 and 18 more");
+	EXPECT_EQ(all[21].finding, "3 more sessions block others and wait for nobody");
 }
 
 TEST(Check, KeepsEveryFindingOnOneLine) {
