@@ -6,6 +6,7 @@
 
 #include <cstddef>
 #include <cstdint>
+#include <optional>
 #include <span>
 #include <string>
 #include <string_view>
@@ -35,6 +36,8 @@ inline constexpr Micros kCriticalWorking = 300 * kSecond;
 // What the findings need to know beside the graph. What is not known (0, empty) is not told of.
 struct ServerFacts {
 	bool preloaded = false;
+	std::optional<std::string_view>
+	    preload_libraries; // shared_preload_libraries, where the reader may see it
 	bool enforcer_running = false;
 	bool settings_known = false; // an enforcer has read the configuration file: the next two are true
 	Mode mode = Mode::enforce;   // of the configuration file

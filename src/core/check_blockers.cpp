@@ -14,7 +14,8 @@ namespace {
 class Blockers {
 public:
 	Blockers(const Scene& scene, Findings& findings)
-	    : scene_(scene), graph_(scene.graph), snapshot_(scene.snapshot), findings_(findings) {}
+	    : scene_(scene), graph_(scene.graph), snapshot_(scene.snapshot), findings_(findings),
+	      seen_(scene.snapshot.sessions.size(), false) {}
 
 	void tell() {
 		find_migrations();
@@ -35,7 +36,8 @@ private:
 	void tell_more_roots();
 	std::string root_detail(Index node, const Names& migrations) const;
 	void jammed_queues();
-	void tell_jam(const Lock& lock, Index jammed, std::span<const Index> queued);
+	void keep_first_of_each(std::vector<Index>& nodes);
+	void tell_jam(const Lock& lock, std::size_t jammed, std::span<const Index> queued);
 	void deadlocks();
 	void other_migrations();
 
@@ -44,6 +46,7 @@ private:
 	const Snapshot& snapshot_;
 	Findings& findings_;
 	std::vector<Names> migrations_;       // blocked by each of the roots told one by one
+	std::vector<bool> seen_;              // by node, of keep_first_of_each()
 	std::vector<Index> other_migrations_; // told by nothing about roots, and in no deadlock
 };
 
@@ -128,17 +131,26 @@ std::string Blockers::root_detail(Index node, const Names& migrations) const {
 	return text;
 }
 
+void Blockers::keep_first_of_each(std::vector<Index>& nodes) {
+	std::erase_if(nodes, [this](Index node) {
+		const bool again = seen_[node];
+		seen_[node] = true;
+		return again;
+	});
+	for (const Index node : nodes)
+		seen_[node] = false;
+}
+
 // Waiters that nobody who holds the lock keeps from going on, only others ahead in its queue.
 void Blockers::jammed_queues() {
 	for (const Lock& lock : snapshot_.locks) {
 		const auto queue = snapshot_.queue_of(lock);
-		Index jammed = 0;
+		std::vector<Index> jammed, queued; // nodes: a session and its parallel workers are one
 		ModeMask jammed_modes = 0;
-		std::vector<Index> queued;
 		for (std::size_t i = queue.size(); i-- > 0;) {
 			const WaiterFacts& facts = graph_.waiter(static_cast<Index>(lock.first_waiter + i));
 			if (facts.blockers > 0 && facts.hard_blockers == 0) {
-				++jammed;
+				jammed.push_back(graph_.node_of(queue[i].session));
 				jammed_modes |= bit(queue[i].mode);
 			} else if (conflict(queue[i].mode, jammed_modes))
 				queued.push_back(graph_.node_of(queue[i].session));
@@ -146,11 +158,13 @@ void Blockers::jammed_queues() {
 		if (queued.empty())
 			continue;
 		std::reverse(queued.begin(), queued.end());
-		tell_jam(lock, jammed, queued);
+		keep_first_of_each(queued);
+		keep_first_of_each(jammed);
+		tell_jam(lock, jammed.size(), queued);
 	}
 }
 
-void Blockers::tell_jam(const Lock& lock, Index jammed, std::span<const Index> queued) {
+void Blockers::tell_jam(const Lock& lock, std::size_t jammed, std::span<const Index> queued) {
 	const auto migrations = static_cast<std::size_t>(
 	    std::count_if(queued.begin(), queued.end(), [&](Index node) { return scene_.migration[node]; }));
 	const bool all = migrations == queued.size();

@@ -7,6 +7,29 @@
 
 namespace unblock::core {
 
+namespace {
+
+// As it has to stand in the file: the present list is part of it, lest somebody else's library be dropped.
+std::string preload_advice(std::optional<std::string_view> present) {
+	if (!present)
+		return "-- in postgresql.conf: add pg_unblock to shared_preload_libraries, then restart the server";
+	std::string list;
+	for (const char c : one_line(*present))
+		list.append(c == '\'' ? 2 : 1, c);
+	return "-- in postgresql.conf: shared_preload_libraries = '" + list + (list.empty() ? "" : ",") +
+	       "pg_unblock', then restart the server";
+}
+
+// Comments, because pasting a remedy without a thought should not change how the server treats everybody. One
+// statement to a line: ALTER SYSTEM takes no others beside it.
+std::string setting_advice(std::string_view purpose, std::string_view assignment) {
+	std::string text = "-- ";
+	text.append(purpose).append(": ALTER SYSTEM SET ").append(assignment);
+	return text + ";\n-- and then: SELECT pg_reload_conf();";
+}
+
+} // namespace
+
 void tell_enforcement(const Scene& scene, Findings& findings) {
 	const ServerFacts& facts = scene.facts;
 	if (!facts.preloaded) {
@@ -14,7 +37,7 @@ void tell_enforcement(const Scene& scene, Findings& findings) {
 		    findings.add(Severity::notice, 0, "pg_unblock is not preloaded: nothing is enforced");
 		finding.detail = "Reports work all the same. Add it to what the setting lists already in "
 		                 "postgresql.conf and restart the server.";
-		finding.remedy = "shared_preload_libraries = 'pg_unblock'";
+		finding.remedy = preload_advice(facts.preload_libraries);
 		return;
 	}
 	if (facts.paused_for > 0) {
@@ -33,7 +56,7 @@ void tell_enforcement(const Scene& scene, Findings& findings) {
 	}
 	if (!facts.enforcer_running) {
 		Finding& finding =
-		    findings.add(Severity::notice, 0, "the enforcer is not running: nothing is enforced");
+		    findings.add(Severity::warning, 0, "the enforcer is not running: nothing is enforced");
 		finding.detail = "The server starts it again within seconds; its log says why it ended. If it never "
 		                 "started, max_worker_processes may be too small.";
 	}
@@ -46,13 +69,14 @@ void tell_enforcement(const Scene& scene, Findings& findings) {
 		                 off ? "mode is off: nothing is enforced" : "mode is dry_run: nothing is enforced");
 		finding.detail = off ? "pg_unblock.mode is off in the configuration: limits count for nobody."
 		                     : "Sessions over their limit are recorded and left alone.";
-		finding.remedy = "ALTER SYSTEM SET pg_unblock.mode = 'enforce'; SELECT pg_reload_conf();";
+		finding.remedy = setting_advice("to enforce", "pg_unblock.mode = 'enforce'");
 	}
 	if (!facts.any_limit) {
 		Finding& finding = findings.add(Severity::notice, 0, "no limit is set: nobody is ever ended");
 		finding.detail = "Sessions that wait for their client while they block others can be ended by the "
 		                 "server itself, after a time of your choice.";
-		finding.remedy = "ALTER SYSTEM SET pg_unblock.idle_blocker_limit = '1min'; SELECT pg_reload_conf();";
+		finding.remedy =
+		    setting_advice("to end those after a minute", "pg_unblock.idle_blocker_limit = '1min'");
 	}
 }
 

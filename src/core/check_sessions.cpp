@@ -36,6 +36,7 @@ void waiters_by_number(const Scene& scene, Findings& findings) {
 	finding.detail = "When all connections are taken, nobody else can log in.";
 	if (roots.empty())
 		return;
+	// Where they share a set of roots, the set's finding says whom to end.
 	const NodeFacts& worst = scene.graph.node(roots.front());
 	finding.detail +=
 	    (worst.blocked_total * 2 > n ? " Most are blocked by " : " The one that blocks most is ") +

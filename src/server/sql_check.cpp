@@ -7,7 +7,11 @@
 #include "text_snapshot.h"
 
 extern "C" {
+#include "catalog/pg_authid.h"
+#include "miscadmin.h"
 #include "postmaster/autovacuum.h"
+#include "utils/acl.h"
+#include "utils/guc.h"
 }
 
 namespace unblock::server {
@@ -38,6 +42,10 @@ std::span<const core::HorizonHolder> horizon_for_texts() {
 void add_enforcement(core::ServerFacts& facts) {
 	SharedState* shared = shared_state();
 	facts.preloaded = shared != nullptr;
+	// The server shows it to these only (guc.c, GUC_SUPERUSER_ONLY).
+	if (has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS))
+		if (const char* libraries = GetConfigOption("shared_preload_libraries", true, false))
+			facts.preload_libraries = text_for_core(libraries);
 	if (shared == nullptr)
 		return;
 	SettingValues file;

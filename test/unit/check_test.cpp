@@ -186,6 +186,20 @@ TEST(Check, TellsOfAJamByOthersThanMigrations) {
 	          std::string::npos);
 }
 
+TEST(Check, CountsASessionInAJamOnceWithItsWorkers) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::access_share);
+	const SessionRef ahead = b.session(2), behind = b.session(3);
+	b.wait(table, ahead, LockMode::access_exclusive);
+	b.wait(table, b.worker_of(ahead, 21), LockMode::access_exclusive);
+	b.wait(table, behind, LockMode::access_share);
+	b.wait(table, b.worker_of(behind, 31), LockMode::access_share);
+	const Finding jam = finding_of(findings(b), "1 session queued");
+	EXPECT_EQ(jam.finding, "1 session queued for relation public.t jams 1 session");
+	EXPECT_EQ(jam.remedy, "SELECT unblock.cancel(2, 'T2');");
+}
+
 TEST(Check, NamesNoneInAJamWhoStandsInNobodysWay) {
 	GraphBuilder b;
 	const LockRef table = b.lock("relation public.t");
@@ -268,7 +282,7 @@ TEST(Check, TellsWhatKeepsTheEnforcerFromItsWork) {
 	ServerFacts facts = well();
 	facts.enforcer_running = false;
 	EXPECT_EQ(told(findings(b, facts)),
-	          "notice: the enforcer is not running: nothing is enforced\nok: nobody is blocked\n");
+	          "warning: the enforcer is not running: nothing is enforced\nok: nobody is blocked\n");
 
 	facts = well();
 	facts.mode = Mode::off;
@@ -276,15 +290,16 @@ TEST(Check, TellsWhatKeepsTheEnforcerFromItsWork) {
 	facts.mode = Mode::dry_run;
 	EXPECT_EQ(told(findings(b, facts)),
 	          "notice: mode is dry_run: nothing is enforced\nok: nobody is blocked\n");
-	EXPECT_EQ(findings(b, facts)[0].remedy,
-	          "ALTER SYSTEM SET pg_unblock.mode = 'enforce'; SELECT pg_reload_conf();");
+	EXPECT_EQ(findings(b, facts)[0].remedy, "-- to enforce: ALTER SYSTEM SET pg_unblock.mode = 'enforce';\n"
+	                                        "-- and then: SELECT pg_reload_conf();");
 
 	facts = well();
 	facts.any_limit = false;
 	EXPECT_EQ(told(findings(b, facts)),
 	          "notice: no limit is set: nobody is ever ended\nok: nobody is blocked\n");
 	EXPECT_EQ(findings(b, facts)[0].remedy,
-	          "ALTER SYSTEM SET pg_unblock.idle_blocker_limit = '1min'; SELECT pg_reload_conf();");
+	          "-- to end those after a minute: ALTER SYSTEM SET pg_unblock.idle_blocker_limit = '1min';\n"
+	          "-- and then: SELECT pg_reload_conf();");
 
 	facts = well();
 	facts.fuse_blown = true;
@@ -294,7 +309,16 @@ TEST(Check, TellsWhatKeepsTheEnforcerFromItsWork) {
 	// Without preloading the rest goes without saying.
 	const auto all = findings(b, ServerFacts{});
 	EXPECT_EQ(told(all), "notice: pg_unblock is not preloaded: nothing is enforced\nok: nobody is blocked\n");
-	EXPECT_EQ(all[0].remedy, "shared_preload_libraries = 'pg_unblock'");
+	EXPECT_EQ(all[0].remedy,
+	          "-- in postgresql.conf: add pg_unblock to shared_preload_libraries, then restart the server");
+	facts = ServerFacts{};
+	facts.preload_libraries = "";
+	EXPECT_EQ(findings(b, facts)[0].remedy,
+	          "-- in postgresql.conf: shared_preload_libraries = 'pg_unblock', then restart the server");
+	facts.preload_libraries = "pg_stat_statements,\n\"it's\"";
+	EXPECT_EQ(findings(b, facts)[0].remedy,
+	          "-- in postgresql.conf: shared_preload_libraries = 'pg_stat_statements, \"it''s\",pg_unblock', "
+	          "then restart the server");
 }
 
 TEST(Check, TellsThatEnforcementIsPaused) {
@@ -367,6 +391,38 @@ TEST(Check, NamesTheWorstRootBehindTheWaiters) {
 	          "When all connections are taken, nobody else can log in. Most are blocked by 1 app: "
 	          "31 sessions, of which its end alone frees 31.");
 	EXPECT_EQ(all[1].remedy, "SELECT unblock.terminate(1, 'T1');");
+}
+
+TEST(Check, SaysMostOnlyWhereItIsMost) {
+	GraphBuilder b;
+	for (int i = 1; i <= 2; ++i) {
+		const LockRef table = b.lock("relation public.t");
+		b.hold(table, b.session(i), LockMode::access_exclusive);
+		for (int j = 0; j < 5; ++j)
+			b.wait(table, b.session(10 * i + j), LockMode::access_share);
+	}
+	ServerFacts facts = well();
+	facts.max_connections = 100;
+	EXPECT_EQ(finding_of(findings(b, facts), "10 of 100").detail,
+	          "When all connections are taken, nobody else can log in. The one that blocks most is 1: 5 "
+	          "sessions, of which its end alone frees 5.");
+	b.wait(0, b.session(15), LockMode::access_share);
+	EXPECT_NE(finding_of(findings(b, facts), "11 of 100").detail.find(" Most are blocked by 1: 6 sessions"),
+	          std::string::npos);
+}
+
+// Whom to end is then said of the set.
+TEST(Check, HasNoRemedyInTheWorstRootWhoFreesNobody) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::access_share).hold(table, b.session(2), LockMode::access_share);
+	for (int i = 0; i < 5; ++i)
+		b.wait(table, b.session(10 + i), LockMode::access_exclusive);
+	ServerFacts facts = well();
+	facts.max_connections = 10;
+	const Finding finding = finding_of(findings(b, facts), "5 of 10 connections");
+	EXPECT_TRUE(finding.detail.ends_with("of which its end alone frees 0.")) << finding.detail;
+	EXPECT_EQ(finding.remedy, "");
 }
 
 TEST(Check, TellsOfMigrationsInAndBehindADeadlock) {
