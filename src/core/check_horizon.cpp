@@ -59,7 +59,8 @@ std::string rollbacks(std::span<const HorizonHolder* const> list) {
 		if (const std::string one = remedy(session_of(*holder), {}); !one.empty())
 			lines += (lines.empty() ? "" : "\n") + one;
 	if (list.size() > Names::kNamed)
-		lines += "\n-- and more of them: SELECT * FROM pg_catalog.pg_prepared_xacts ORDER BY prepared;";
+		lines += std::string(lines.empty() ? "" : "\n") +
+		         "-- and more of them: SELECT * FROM pg_catalog.pg_prepared_xacts ORDER BY prepared;";
 	return lines;
 }
 
@@ -149,6 +150,8 @@ std::string remedy_for(const Scene& scene, const HorizonHolder& holder) {
 	case HorizonKind::prepared:
 		return remedy(session_of(holder), {});
 	case HorizonKind::slot:
+		if (holder.pid != 0)
+			return "-- end the long query on the standby or subscriber that uses " + described(holder);
 		return "-- if nobody needs it any more: SELECT pg_drop_replication_slot(" +
 		       quote_literal(one_line(holder.name)) + ");";
 	case HorizonKind::standby:
@@ -162,14 +165,13 @@ std::string remedy_for(const Scene& scene, const HorizonHolder& holder) {
 	return holder.masked ? "" : "-- wait until " + described(holder) + " is done";
 }
 
-void vacuum(const Scene& scene, Findings& findings) {
-	if (scene.facts.horizon.empty())
-		return;
-	const HorizonHolder& holder = scene.facts.horizon.front();
-	const bool is_long = holder.since != 0 && holder.age > 0 &&
-	                     scene.snapshot.now - holder.since >= scene.facts.horizon_time_worth_telling;
-	if (holder.age < scene.facts.horizon_worth_telling && !is_long)
-		return;
+bool is_long(const Scene& scene, const HorizonHolder& holder) {
+	return holder.since != 0 && holder.age > 0 &&
+	       scene.snapshot.now - holder.since >= scene.facts.horizon_time_worth_telling;
+}
+
+void tell_holder(const Scene& scene, Findings& findings, const HorizonHolder& holder,
+                 const std::string& others) {
 	const std::uint32_t freeze =
 	    scene.facts.freeze_max_age != 0 ? scene.facts.freeze_max_age : kDefaultFreezeMaxAge;
 	const Severity severity = holder.age >= freeze       ? Severity::critical
@@ -178,7 +180,7 @@ void vacuum(const Scene& scene, Findings& findings) {
 	Finding& finding = findings.add(severity, 0,
 	                                described(holder) + " holds back vacuum: dead rows of the last " +
 	                                    counted(holder.age, "transaction") + " stay");
-	finding.detail = holder_detail(scene, holder) + others_detail(scene.facts.horizon.subspan(1));
+	finding.detail = holder_detail(scene, holder) + others;
 	if (severity == Severity::notice)
 		finding.detail += "Tables and indexes grow meanwhile.";
 	else
@@ -187,6 +189,25 @@ void vacuum(const Scene& scene, Findings& findings) {
 		    " on (autovacuum_freeze_max_age) tables are vacuumed against wraparound, in vain; near 2 "
 		    "billion the server takes no more writes.";
 	finding.remedy = remedy_for(scene, holder);
+}
+
+void vacuum(const Scene& scene, Findings& findings) {
+	const std::span<const HorizonHolder> all = scene.facts.horizon;
+	if (all.empty())
+		return;
+	const HorizonHolder& first = all.front();
+	if (first.age >= scene.facts.horizon_worth_telling || is_long(scene, first))
+		tell_holder(scene, findings, first, others_detail(all.subspan(1)));
+	// A slot or a standby follows whom it serves, and says no time: the long transaction behind it counts
+	// too.
+	if (first.kind != HorizonKind::slot && first.kind != HorizonKind::standby)
+		return;
+	const auto behind = std::ranges::find_if(all, [&](const HorizonHolder& holder) {
+		return holder.kind == HorizonKind::session && is_long(scene, holder);
+	});
+	if (behind != all.end())
+		tell_holder(scene, findings, *behind,
+		            std::string(behind->oldest ? "As old: " : "Older: ") + described(first) + ". ");
 }
 
 } // namespace

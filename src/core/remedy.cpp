@@ -84,12 +84,10 @@ std::string remedy(const Session& session, const SessionTimes& times, std::strin
 		return advice_on_autovacuum(session, waiting);
 	case Kind::startup:
 		return "-- wait until the startup process has replayed more, or end the transaction on the primary "
-		       "that "
-		       "holds the lock";
+		       "that holds the lock";
 	case Kind::walsender:
 		return "-- wait until this walsender has done what its client asked for, or stop that client (a "
-		       "standby, "
-		       "subscriber or backup)";
+		       "standby, subscriber or backup)";
 	case Kind::worker:
 	case Kind::background:
 		break;

@@ -25,7 +25,7 @@ struct SessionTimes {
 //     unblock.cancel(…): behind a connection pool a pid alone may hit a stranger;
 //   - for a client that is in no transaction or in an aborted one, the same pinned to this very spell by
 //     backend_start and state_change, which moves with anything that the session does;
-//   - ROLLBACK PREPARED for a prepared transaction;
+//   - ROLLBACK PREPARED for a prepared transaction, on one line whatever its name is;
 //   - advice for all other processes, and for one that has committed and waits for a standby.
 //
 // Empty for a session that is masked or in an unknown state, and where the times are missing. `waiting` is

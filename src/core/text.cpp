@@ -202,9 +202,13 @@ std::size_t display_width(std::string_view text) noexcept {
 }
 
 std::string quote_literal(std::string_view text) {
-	// As the server's quote_literal(): the E form only where a backslash needs it.
-	std::string literal = text.find('\\') == std::string_view::npos ? "'" : "E'";
+	// As the server's quote_literal(), the E form only where it is needed; line breaks need it as well.
+	std::string literal = text.find_first_of("\\\n\r") == std::string_view::npos ? "'" : "E'";
 	for (const char c : text) {
+		if (c == '\n' || c == '\r') {
+			literal += c == '\n' ? "\\n" : "\\r";
+			continue;
+		}
 		if (c == '\'' || c == '\\')
 			literal += c;
 		literal += c;

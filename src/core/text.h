@@ -28,7 +28,7 @@ std::string one_line(std::string_view text, std::size_t columns = SIZE_MAX,
 // of Unicode's tables: a character missed here moves a cut by a column. O(text).
 std::size_t display_width(std::string_view text) noexcept;
 
-// A string constant of SQL, read the same whatever standard_conforming_strings says.
+// A string constant of SQL on one line, read the same whatever standard_conforming_strings says.
 std::string quote_literal(std::string_view text);
 
 // "app@lab (features-api)" with the parts that are known; without the application where masked.

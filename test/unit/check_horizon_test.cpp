@@ -80,6 +80,12 @@ TEST(CheckPrepared, TellsOfSeveralLongestFirst) {
 	EXPECT_TRUE(seven[0].remedy.ends_with(
 	    "lab\n-- and more of them: SELECT * FROM pg_catalog.pg_prepared_xacts ORDER BY prepared;"))
 	    << seven[0].remedy;
+
+	std::vector<HorizonHolder> masked(7, prepared("x", ago(600)));
+	for (HorizonHolder& holder : masked)
+		holder.masked = true;
+	EXPECT_TRUE(findings(b, masked)[0].remedy.starts_with("-- and more of them: "))
+	    << findings(b, masked)[0].remedy;
 }
 
 TEST(CheckPrepared, TellsNothingTwiceOfARoot) {
@@ -159,6 +165,29 @@ TEST(CheckVacuum, NamesTheSessionAndItsRemedy) {
 	EXPECT_EQ(all[0].remedy, "");
 }
 
+TEST(CheckVacuum, TellsOfALongTransactionBehindASlot) {
+	HorizonHolder slot = holder_of(HorizonKind::slot, 20);
+	slot.name = "x";
+	HorizonHolder brief = session(8, 15), old = session(9, 10, ago(3600)), older = session(7, 9, ago(7200));
+	for (HorizonHolder* behind : {&brief, &old, &older})
+		behind->oldest = false;
+	GraphBuilder b;
+	EXPECT_EQ(told(findings(b, {slot, brief})), "ok: nobody is blocked\n");
+	auto all = findings(b, {slot, brief, old, older});
+	EXPECT_EQ(told(all), "notice: session 9 holds back vacuum: dead rows of the last 10 transactions stay\n"
+	                     "ok: nobody is blocked\n");
+	EXPECT_NE(all[0].detail.find(" Older: replication slot 'x'. "), std::string::npos) << all[0].detail;
+	old.oldest = true;
+	slot.age = 1'000'000;
+	all = findings(b, {slot, old});
+	ASSERT_EQ(all.size(), 3U);
+	EXPECT_TRUE(all[0].finding.starts_with("replication slot 'x'")) << all[0].finding;
+	EXPECT_NE(all[1].detail.find(" As old: replication slot 'x'. "), std::string::npos) << all[1].detail;
+
+	// One session in front is enough to begin with.
+	EXPECT_EQ(findings(b, {brief, old})[0].finding, "nobody is blocked");
+}
+
 TEST(CheckVacuum, AdvisesByKind) {
 	HorizonHolder holder = prepared("x", ago(10));
 	holder.age = 1'000'000;
@@ -177,7 +206,10 @@ TEST(CheckVacuum, AdvisesByKind) {
 	EXPECT_TRUE(all[0].detail.starts_with("Nobody uses it at present. ")) << all[0].detail;
 	EXPECT_EQ(all[0].remedy, "-- if nobody needs it any more: SELECT pg_drop_replication_slot('x');");
 	holder.pid = 12;
-	EXPECT_TRUE(alone(holder)[0].detail.starts_with("Process 12 uses it. "));
+	all = alone(holder);
+	EXPECT_TRUE(all[0].detail.starts_with("Process 12 uses it. ")) << all[0].detail;
+	EXPECT_EQ(all[0].remedy,
+	          "-- end the long query on the standby or subscriber that uses replication slot 'x'");
 
 	holder.kind = HorizonKind::standby;
 	all = alone(holder);

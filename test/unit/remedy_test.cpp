@@ -131,6 +131,8 @@ TEST(Remedy, RollsBackAPreparedTransactionByItsQuotedName) {
 	session.gid = "back\\slash'";
 	session.datname = "";
 	EXPECT_EQ(remedy(session, {}), "ROLLBACK PREPARED E'back\\\\slash''';");
+	session.gid = "two\r\n'; DROP TABLE t";
+	EXPECT_EQ(remedy(session, {}), "ROLLBACK PREPARED E'two\\r\\n''; DROP TABLE t';");
 }
 
 } // namespace
