@@ -14,13 +14,13 @@ def pairs(reference, picture):
             yield "{}: blockers {}, not {}".format(node, sorted(theirs.get(node, ())), sorted(ours[node]))
 
 
-def zero_count(reference, picture):
-    """pg_locks knows as many prepared blockers of each session as pg_blocking_pids() does."""
+def prepared(reference, picture):
+    """blocking_edges: as many prepared blockers of each session as pg_blocking_pids() has zeros."""
+    ours = Counter(edge["waiter_pid"] for edge in picture["edges"] if edge["kind"] == "prepared")
     for wait in reference.waits:
         zeros = reference.told[wait.pid].count(0)
-        known = sum(isinstance(node, str) for node in wait.hard)
-        if reference.alone(wait.node) and zeros != known:
-            yield "{}: {} prepared blockers, not {}".format(wait.pid, zeros, known)
+        if reference.alone(wait.node) and zeros != ours[wait.node]:
+            yield "{}: {} prepared blockers, not {}".format(wait.pid, zeros, ours[wait.node])
 
 
 def edge_row(reference, wait, blocker, kind, mode):
@@ -193,4 +193,4 @@ def roots(reference, picture):
         yield "not the worst first: {}".format(order)
 
 
-PROPERTIES = [pairs, zero_count, edges, queues, waits, chains, roots]
+PROPERTIES = [pairs, prepared, edges, queues, waits, chains, roots]
