@@ -12,15 +12,12 @@ use Test::More;
 my $server = PgUnblock->preloaded('main', 'autovacuum_naptime = 1s', 'deadlock_timeout = 1h',
 	"pg_unblock.idle_blocker_limit = '100ms'");
 
-# Slow enough to stay for the whole test.
-my $slow = 'autovacuum_vacuum_cost_delay = 100, autovacuum_vacuum_cost_limit = 1';
-$server->ask(
-	"CREATE TABLE littered (filler text) WITH ($slow, autovacuum_vacuum_threshold = 0, autovacuum_vacuum_scale_factor = 0);
-	 CREATE TABLE old (filler text) WITH ($slow, autovacuum_freeze_max_age = 100000);
-	 INSERT INTO littered SELECT repeat('x', 1000) FROM generate_series(1, 1000);
-	 INSERT INTO old SELECT repeat('x', 1000) FROM generate_series(1, 1000);
-	 DELETE FROM littered;
-	 CREATE TABLE ids ()");
+for my $table (qw(littered old)) {
+	$server->ask("CREATE TABLE $table (id int PRIMARY KEY) WITH (autovacuum_enabled = off)");
+	$server->ask("INSERT INTO $table SELECT generate_series(1, 2000)");
+	$server->ask("DELETE FROM $table WHERE id < 1990");
+}
+$server->ask('CREATE TABLE ids ()');
 # Each subtransaction that writes takes a transaction id.
 $server->ask(
 	q{DO $$ BEGIN
@@ -29,10 +26,24 @@ $server->ask(
 		END LOOP;
 	END $$});
 
+# Between two rows an index-only scan keeps a pin on the index page, and each vacuum waits for its end. Its lock
+# is in nobody's way below.
+my @cursors;
+for my $table (qw(littered old)) {
+	my $cursor = $server->session;
+	$cursor->query('SET enable_seqscan = off; SET enable_bitmapscan = off');
+	$cursor->stay_idle('BEGIN', "DECLARE c CURSOR FOR SELECT id FROM $table WHERE id > 0", 'FETCH c');
+	push @cursors, $cursor;
+}
+$server->ask('ALTER TABLE littered SET (autovacuum_enabled = on, autovacuum_vacuum_threshold = 0,
+	autovacuum_vacuum_scale_factor = 0)');
+$server->ask('ALTER TABLE old SET (autovacuum_freeze_max_age = 100000)');
+
 sub worker_on {
 	my ($table) = @_;
 	my $worker = "SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
-		WHERE backend_type = 'autovacuum worker' AND relation = '$table'::regclass AND mode = 'ShareUpdateExclusiveLock'";
+		WHERE backend_type = 'autovacuum worker' AND wait_event = 'BufferPin'
+		AND relation = '$table'::regclass AND mode = 'ShareUpdateExclusiveLock'";
 	$server->wait_until("EXISTS ($worker)");
 	return $server->ask($worker);
 }
@@ -41,13 +52,12 @@ my @waiters; # not to be lost
 for ([ 'littered', '', 'deadlock_timeout' ], [ 'old', ' (to prevent wraparound)', 'prevents wraparound' ]) {
 	my ($table, $why, $advice) = @$_;
 	my $worker = worker_on($table);
-	my $waiter = $server->waiting_session("ALTER TABLE $table ADD a int");
-	my $reader = $server->waiting_session("SELECT count(*) FROM $table");
-	push @waiters, $waiter, $reader;
+	my $waiter = $server->waiting_session("CREATE INDEX ON $table (id)");
+	push @waiters, $waiter, $server->waiting_session("INSERT INTO $table VALUES (0)");
 
 	is( $server->ask(
 			"SELECT lock, mode_wanted, blocker_pid, blocker_kind, mode_held FROM unblock.lock_waits WHERE pid = $waiter->{pid}"),
-		"relation public.$table|AccessExclusiveLock|$worker|holds|ShareUpdateExclusiveLock",
+		"relation public.$table|ShareLock|$worker|holds|ShareUpdateExclusiveLock",
 		"$table: the wait");
 	is( $server->ask(
 			"SELECT depth, backend_type, state, replace(query, 'VACUUM ANALYZE', 'VACUUM'), blocked_total, frees, idle_time
@@ -68,5 +78,6 @@ for my $table (qw(littered old)) {
 	is($server->ask("SELECT query ~ '$table' FROM pg_stat_activity WHERE pid = $worker"), 't',
 		"$table: nothing has happened to it");
 }
+is($server->is_present($_), 1, 'nor to who made it wait') for @cursors;
 $server->stop('immediate'); # it would wait for the workers
 done_testing();
