@@ -1,4 +1,4 @@
-# What test/run, test/demo and test/bench/run share: missing packages, the
+# What test/run, test/stress/run, test/demo and test/bench/run share: missing packages, the
 # module in its place, throw-away servers, and nothing left behind.
 #
 # A script calls `prepare COMMAND` and then `guard main "$@"`. WORK is a
@@ -36,7 +36,7 @@ as_user() {
 	fi
 }
 
-prepare() { # command: test, demo or bench
+prepare() { # command: test, stress, demo or bench
 	ensure_packages "$1"
 	build_module
 }

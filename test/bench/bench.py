@@ -5,6 +5,7 @@ All ratios are between numbers of the same run on the same server.
 """
 
 import argparse
+import sys
 
 import core_curve
 import enforcer
@@ -70,7 +71,8 @@ def main():
     for section in sections:
         run[section]()
     targets.summary()
+    return 1 if targets.missed and not arguments.quick else 0
 
 
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

@@ -105,6 +105,7 @@ class Targets:
 
     def __init__(self):
         self.lines = []
+        self.missed = 0
 
     def at_most(self, what, value, limit, unit=""):
         self.tell(what, value <= limit, value, "at most {:g}".format(limit), unit)
@@ -114,6 +115,7 @@ class Targets:
 
     def tell(self, what, met, value, limit, unit):
         verdict = "met" if met else "MISSED"
+        self.missed += not met
         line = "{}: {:.4g}{unit}, target {}{unit}: {}".format(what, value, limit, verdict, unit=unit)
         self.lines.append(line)
         print("  -> " + line, flush=True)

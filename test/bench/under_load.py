@@ -23,6 +23,10 @@ REPORTS = (
     "SELECT pid, application_name, backend_start, query FROM unblock.lock_waits",
     "SELECT pid, application_name, backend_start, query FROM unblock.root_blockers",
     "SELECT pid, application_name, backend_start, query FROM unblock.idle_transactions",
+    "SELECT pid, name, NULL, NULL FROM unblock.horizon",
+    "SELECT NULL, NULL, NULL, NULL FROM unblock.blocking_edges",
+    "SELECT NULL, NULL, NULL, NULL FROM unblock.graph()",
+    "SELECT NULL, NULL, NULL, NULL FROM unblock.locks_held((SELECT max(pid) FROM pg_locks))",
     "SELECT NULL, NULL, NULL, NULL FROM unblock.tree()",
     "SELECT NULL, NULL, NULL, NULL FROM unblock.check()",
 )
@@ -87,8 +91,12 @@ class Reporter(threading.Thread):
         self.rows += 1
         claims = re.findall(r"^client (\d+)$", application_name or "") + re.findall(r"/\* by (\d+) \*/", query or "")
         self.told += bool(claims)
-        known = self.start_of.setdefault(pid, backend_start)
-        if any(int(claim) != pid for claim in claims) or (self.sessions_stay and known != backend_start):
+        other_start = (
+            self.sessions_stay
+            and backend_start is not None
+            and self.start_of.setdefault(pid, backend_start) != backend_start
+        )
+        if any(int(claim) != pid for claim in claims) or other_start:
             self.wrong.append((pid, application_name, str(backend_start), query))
 
     sessions_stay = True

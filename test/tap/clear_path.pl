@@ -8,7 +8,7 @@ use lib "$FindBin::RealBin/lib";
 use PgUnblock;
 use Test::More;
 
-my $server = PgUnblock->preloaded('main', 'max_prepared_transactions = 5');
+my $server = PgUnblock->preloaded('main', 'autovacuum = off', 'max_prepared_transactions = 5');
 $server->ask('CREATE TABLE t (id int PRIMARY KEY); CREATE TABLE u (); CREATE TABLE v ()');
 $server->ask($_)
   for 'CREATE ROLE app LOGIN', 'CREATE ROLE guest LOGIN', 'CREATE ROLE monitor LOGIN IN ROLE pg_read_all_stats',

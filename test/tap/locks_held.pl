@@ -8,7 +8,7 @@ use lib "$FindBin::RealBin/lib";
 use PgUnblock;
 use Test::More;
 
-my $server = PgUnblock->preloaded('main', 'max_prepared_transactions = 5');
+my $server = PgUnblock->preloaded('main', 'autovacuum = off', 'max_prepared_transactions = 5');
 my $TABLES = 300; # more than the first array of the function holds
 $server->ask("CREATE TABLE hot (id int PRIMARY KEY, n int); INSERT INTO hot VALUES (1, 0); CREATE ROLE guest LOGIN");
 $server->ask("DO 'BEGIN FOR i IN 1..$TABLES LOOP EXECUTE format(''CREATE TABLE many%s ()'', i); END LOOP; END'");
