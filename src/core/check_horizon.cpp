@@ -21,6 +21,7 @@ Session session_of(const HorizonHolder& holder) {
 	session.kind = Kind::prepared;
 	session.xact_start = holder.since;
 	session.gid = holder.name;
+	session.gid_exact = holder.name_exact;
 	session.datname = holder.datname;
 	session.usename = holder.usename;
 	session.masked = holder.masked;

@@ -27,7 +27,8 @@ struct HorizonHolder {
 	bool masked = false;
 
 	// Views into memory of the server; without data: not known or not to be shown.
-	std::string_view name; // application, gid, name of the slot, or application of the standby
+	std::string_view name;  // application, gid, name of the slot, or application of the standby
+	bool name_exact = true; // false: only what can be shown of a gid here, not fit for a remedy
 	std::string_view datname;
 	std::string_view usename;
 };

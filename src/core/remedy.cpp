@@ -26,11 +26,13 @@ std::string call(std::string_view function, const Session& session, const Sessio
 std::string rollback_prepared(const Session& session) {
 	if (session.gid.empty())
 		return {};
-	std::string text = "ROLLBACK PREPARED " + quote_literal(session.gid) + ";";
 	// It works in that database only. On one line, lest the name end the comment.
+	std::string place;
 	if (!session.datname.empty())
-		text += " -- in database " + one_line(session.datname);
-	return text;
+		place = " in database " + one_line(session.datname);
+	if (!session.gid_exact)
+		return "-- ROLLBACK PREPARED" + place + ", with the gid that pg_prepared_xacts shows there";
+	return "ROLLBACK PREPARED " + quote_literal(session.gid) + ";" + (place.empty() ? place : " --" + place);
 }
 
 std::string remedy_of_client(const Session& session, const SessionTimes& times) {

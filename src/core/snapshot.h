@@ -112,8 +112,9 @@ struct Session {
 	std::string_view usename;
 	std::string_view application_name;
 	std::string_view query;
-	std::string_view gid; // of a prepared transaction
-	bool masked = false;  // the reader may not see this session's details
+	std::string_view gid;  // of a prepared transaction
+	bool gid_exact = true; // false: only what can be shown of the gid here, not fit for a remedy
+	bool masked = false;   // the reader may not see this session's details
 };
 
 // A process in a lock's queue.

@@ -316,7 +316,11 @@ std::string_view view(const char* text) {
 
 void take_texts(core::Session& session, const StatusTexts& texts) {
 	session.application_name = pstrdup(texts.application_name);
-	session.query = pgstat_clip_activity(texts.query);
+	// A session of another database may have sent what is no text in this one's encoding.
+	char* query = pgstat_clip_activity(texts.query);
+	if (!pg_verifymbstr(query, static_cast<int>(strlen(query)), true))
+		keep_ascii(query);
+	session.query = query;
 }
 
 void name_sessions(Arrays& a, const Names& names) {

@@ -82,6 +82,7 @@ core::HorizonHolder holder_of(const PreparedTransaction& transaction) {
 	core::HorizonHolder holder;
 	holder.kind = core::HorizonKind::prepared;
 	holder.name = transaction.gid;
+	holder.name_exact = transaction.gid_exact;
 	holder.xmin = transaction.xid;
 	holder.since = transaction.prepared;
 	holder.database = transaction.database;

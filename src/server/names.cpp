@@ -122,6 +122,12 @@ const char* valid_text(const char* name) {
 	return pg_verifymbstr(name, static_cast<int>(strlen(name)), true) ? name : "?";
 }
 
+void keep_ascii(char* text) {
+	for (; *text != '\0'; ++text)
+		if (IS_HIGHBIT_SET(*text))
+			*text = '?';
+}
+
 char* database_name(const Names& names, Oid database) {
 	if (names.known_name != nullptr && names.known_database == database)
 		return pstrdup(names.known_name);

@@ -33,6 +33,9 @@ char* current_role_name();
 // this database's encoding, else "?".
 const char* valid_text(const char* name);
 
+// Makes every other byte '?'.
+void keep_ascii(char* text);
+
 // What the lock is on, readable: "relation public.features", "tuple (0,5) of public.hot", "transaction
 // 742", "advisory 42". Palloc'd, never nullptr.
 char* lock_label(const Names& names, const LOCKTAG& tag);

@@ -2,6 +2,7 @@
 // OID: no query, no catalog, no lock that somebody could hold against us.
 
 #include "prepared.h"
+#include "names.h"
 
 extern "C" {
 #include "executor/executor.h"
@@ -25,8 +26,14 @@ PreparedTransaction from_row(HeapTupleHeader row) {
 	bool nulls[5];
 	heap_deform_tuple(&tuple, columns, values, nulls);
 	ReleaseTupleDesc(columns);
-	return {DatumGetTransactionId(values[0]), TextDatumGetCString(values[1]), DatumGetTimestampTz(values[2]),
-	        DatumGetObjectId(values[3]), DatumGetObjectId(values[4])};
+	const char* gid = TextDatumGetCString(values[1]);
+	const char* shown = valid_text(gid);
+	return {DatumGetTransactionId(values[0]),
+	        shown,
+	        shown == gid,
+	        DatumGetTimestampTz(values[2]),
+	        DatumGetObjectId(values[3]),
+	        DatumGetObjectId(values[4])};
 }
 
 } // namespace
@@ -72,6 +79,7 @@ void fill_prepared(core::Session* sessions, core::Index count) {
 			if (transaction.xid != sessions[i].xid)
 				continue;
 			sessions[i].gid = transaction.gid;
+			sessions[i].gid_exact = transaction.gid_exact;
 			sessions[i].xact_start = transaction.prepared;
 			sessions[i].role = transaction.owner;
 			sessions[i].database = transaction.database;

@@ -8,6 +8,7 @@ namespace unblock::server {
 struct PreparedTransaction {
 	TransactionId xid;
 	const char* gid;
+	bool gid_exact; // false: its bytes, of another database, are no text in this one's encoding; gid is "?"
 	TimestampTz prepared;
 	Oid owner;
 	Oid database;

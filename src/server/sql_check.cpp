@@ -32,10 +32,14 @@ int count_clients() {
 
 std::span<const core::HorizonHolder> horizon_for_texts() {
 	const Horizon horizon = collect_horizon();
-	for (std::size_t i = 0; i < horizon.count; ++i)
-		for (std::string_view* text :
-		     {&horizon.holders[i].name, &horizon.holders[i].datname, &horizon.holders[i].usename})
-			*text = text_for_core(*text);
+	for (std::size_t i = 0; i < horizon.count; ++i) {
+		core::HorizonHolder& holder = horizon.holders[i];
+		const std::string_view name = text_for_core(holder.name);
+		holder.name_exact = holder.name_exact && name == holder.name;
+		holder.name = name;
+		holder.datname = text_for_core(holder.datname);
+		holder.usename = text_for_core(holder.usename);
+	}
 	return {horizon.holders, horizon.count};
 }
 
@@ -68,19 +72,19 @@ core::ServerFacts server_facts() {
 	return facts;
 }
 
-struct Findings {
-	std::vector<core::Finding> list;
+// Of each session.
+struct Remedies {
+	std::vector<std::string> texts;
+	std::vector<std::string_view> views;
 
-	Findings(const core::WaitGraph& graph, std::span<const core::SessionTimes> times,
-	         core::ServerFacts facts) {
-		std::vector<std::string> texts(times.size());
+	Remedies(const core::WaitGraph& graph, std::span<const core::SessionTimes> times) {
 		for (std::size_t i = 0; i < times.size(); ++i)
-			texts[i] = core::remedy(graph, static_cast<core::Index>(i), times);
-		const std::vector<std::string_view> remedies(texts.begin(), texts.end());
-		facts.remedies = remedies;
-		list = core::check(graph, core::chains(graph), facts);
+			texts.push_back(core::remedy(graph, static_cast<core::Index>(i), times));
+		views.assign(texts.begin(), texts.end());
 	}
 };
+
+using Findings = std::vector<core::Finding>;
 
 } // namespace
 
@@ -91,13 +95,19 @@ PG_FUNCTION_INFO_V1(pg_unblock_check);
 PGDLLEXPORT Datum pg_unblock_check(PG_FUNCTION_ARGS) {
 	using namespace unblock;
 	server::Rows rows(fcinfo);
-	const server::Collected& collected = server::collect_for_texts();
+	server::Collected& collected = *server::collect(server::Purpose::reporting);
+	server::fit_for_core(collected);
 	const core::WaitGraph& graph = server::graph_of(collected);
 	const auto times = server::session_times(collected.snapshot);
-	const core::ServerFacts facts = server::server_facts();
+	auto* remedies = server::Owned<server::Remedies>::in(CurrentMemoryContext);
+	server::core_phase([remedies, &graph, times] { remedies->make(graph, times); });
+	server::fit_gids_for_core(collected);
+	core::ServerFacts facts = server::server_facts();
+	facts.remedies = (*remedies)->views;
 	auto* findings = server::Owned<server::Findings>::in(CurrentMemoryContext);
-	server::core_phase([findings, &graph, times, &facts] { findings->make(graph, times, facts); });
-	for (const core::Finding& finding : (*findings)->list) {
+	server::core_phase(
+	    [findings, &graph, &facts] { findings->make(core::check(graph, core::chains(graph), facts)); });
+	for (const core::Finding& finding : **findings) {
 		rows.text(core::name(finding.severity));
 		rows.text(std::string_view(finding.finding));
 		rows.text(std::string_view(finding.detail));

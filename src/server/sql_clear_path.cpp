@@ -135,10 +135,13 @@ void add_prepared(Endings& endings, const Names& names, const core::Session& ses
 	if (session.gid.empty())
 		return;
 	Outcome outcome = outcome_for(names, 0, session.role, core::State::unknown);
-	const char* gid = quote_literal_cstr(pnstrdup(session.gid.data(), session.gid.size()));
+	const char* statement = "ROLLBACK PREPARED";
+	if (session.gid_exact)
+		statement = psprintf("ROLLBACK PREPARED %s;",
+		                     quote_literal_cstr(pnstrdup(session.gid.data(), session.gid.size())));
 	const char* database = database_name(names, session.database);
 	tell(outcome, "still there",
-	     psprintf("It is a prepared transaction. ROLLBACK PREPARED %s; in database %s ends it.", gid,
+	     psprintf("It is a prepared transaction. %s in database %s ends it.", statement,
 	              database == nullptr ? psprintf("%u", session.database) : quote_identifier(database)));
 	endings.add(outcome);
 }
