@@ -4,12 +4,23 @@
 #include "text.h"
 
 #include <algorithm>
+#include <functional>
+#include <map>
 
 #include "fence.h"
 
 namespace unblock::core {
 
 namespace {
+
+constexpr std::size_t kDeadlocksTold = 10;
+
+// Sessions that all wait for one another.
+struct Deadlock {
+	Names members;
+	std::size_t migrations = 0; // among them
+	Index best = kNone;         // the member whose end frees most
+};
 
 class Blockers {
 public:
@@ -39,6 +50,7 @@ private:
 	void keep_first_of_each(std::vector<Index>& nodes);
 	void tell_jam(const Lock& lock, std::size_t jammed, std::span<const Index> queued);
 	void deadlocks();
+	void tell_deadlock(const Deadlock& deadlock);
 	void other_migrations();
 
 	const Scene& scene_;
@@ -188,21 +200,45 @@ void Blockers::tell_jam(const Lock& lock, std::size_t jammed, std::span<const In
 }
 
 void Blockers::deadlocks() {
-	Names names;
-	std::size_t migrations = 0;
-	for (const ChainRow& row : scene_.rows)
-		if (graph_.node(row.node).in_cycle) {
-			names.add(name_of(session(row.node)));
-			migrations += scene_.migration[row.node] ? 1 : 0;
-		}
-	if (names.count() == 0)
-		return;
-	std::string text = counted(names.count(), "session") + " wait for one another: a deadlock";
-	if (migrations > 0)
-		text += ", with " + counted(migrations, "blocked migration") + " among them";
-	Finding& finding = findings_.add(Severity::warning, names.count(), std::move(text));
-	finding.detail = "In the deadlock: " + names.text() +
-	                 ". The server cancels one of them when deadlock_timeout has passed.";
+	std::map<Index, Deadlock> all; // by the graph's number
+	for (const ChainRow& row : scene_.rows) {
+		const Index number = graph_.cycle_of(row.node);
+		if (number == kNone)
+			continue;
+		Deadlock& deadlock = all[number];
+		deadlock.members.add(name_of(session(row.node)));
+		deadlock.migrations += scene_.migration[row.node] ? 1 : 0;
+		if (deadlock.best == kNone || graph_.node(row.node).frees > graph_.node(deadlock.best).frees)
+			deadlock.best = row.node;
+	}
+	std::vector<const Deadlock*> worst_first;
+	for (const auto& [number, deadlock] : all)
+		worst_first.push_back(&deadlock);
+	const auto blocked = [this](const Deadlock* one) { return graph_.node(one->best).blocked_total; };
+	std::ranges::stable_sort(worst_first, std::greater<>(), blocked);
+	const std::size_t told = std::min(worst_first.size(), kDeadlocksTold);
+	for (std::size_t i = 0; i < told; ++i)
+		tell_deadlock(*worst_first[i]);
+	if (worst_first.size() > told) {
+		Finding& finding =
+		    findings_.add(Severity::warning, 1, counted(worst_first.size() - told, "more deadlock"));
+		finding.detail = "Only those that block most are told one by one.";
+		finding.remedy = "SELECT * FROM unblock.blocking_chains WHERE in_cycle;";
+	}
+}
+
+// The server looks for circles of its own accord, and first tries to undo one by another order of a queue
+// (deadlock.c, DeadLockCheck).
+void Blockers::tell_deadlock(const Deadlock& deadlock) {
+	std::string text = counted(deadlock.members.count(), "session") + " wait for one another: a deadlock";
+	if (deadlock.migrations > 0)
+		text += ", with " + counted(deadlock.migrations, "blocked migration") + " among them";
+	Finding& finding =
+	    findings_.add(Severity::warning, graph_.node(deadlock.best).blocked_total + 1U, std::move(text));
+	finding.detail = "In the deadlock: " + deadlock.members.text() +
+	                 ". The server cancels one of them when deadlock_timeout has passed, unless the circle "
+	                 "goes through the order of a queue, which it rearranges.";
+	finding.remedy = scene_.remedy_of(deadlock.best);
 }
 
 // Migrations that neither a root's finding nor that of a deadlock counts would go unseen otherwise.

@@ -241,6 +241,11 @@ std::span<const Index> WaitGraph::roots_of(Index session) const noexcept {
 	return impl_->root_sets->of(component);
 }
 
+Index WaitGraph::cycle_of(Index session) const noexcept {
+	const Index node = node_of(session);
+	return impl_->nodes[node].in_cycle ? impl_->component_of[node] : kNone;
+}
+
 std::vector<Blocker> WaitGraph::blockers_of(Index waiter, std::size_t most) const {
 	std::vector<Blocker> found;
 	if (most == 0)

@@ -94,6 +94,10 @@ public:
 	// The roots that a node waits for in the end, ascending by index; for a root itself, nothing.
 	std::span<const Index> roots_of(Index session) const noexcept;
 
+	// The deadlock that a node is in, by a number: the same for all who wait for one another, directly or
+	// through others. kNone for a node that is in none.
+	Index cycle_of(Index session) const noexcept;
+
 	// The direct blockers of one wait, at most `most` of them, hard ones first (a session that holds and is
 	// queued counts as hard), each node once. O(holders + queue) of its lock. Throws std::bad_alloc.
 	std::vector<Blocker> blockers_of(Index waiter, std::size_t most = SIZE_MAX) const;

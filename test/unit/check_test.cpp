@@ -230,6 +230,39 @@ TEST(Check, TellsOfADeadlock) {
 	EXPECT_EQ(told(all), "warning: 2 sessions wait for one another: a deadlock\n");
 	EXPECT_NE(all[0].detail.find("12 y"), std::string::npos);
 	EXPECT_EQ(all[0].detail.find("13"), std::string::npos);
+	EXPECT_TRUE(all[0].detail.ends_with(". The server cancels one of them when deadlock_timeout has passed, "
+	                                    "unless the circle goes through the "
+	                                    "order of a queue, which it rearranges."))
+	    << all[0].detail;
+	EXPECT_EQ(all[0].remedy, "SELECT unblock.cancel(12, 'T12');"); // which 13 waits for
+}
+
+// Two sessions that wait for one another, and `behind` who wait for the second one.
+void deadlock(GraphBuilder& b, int pid, int behind) {
+	const LockRef first = b.lock("transaction 1"), second = b.lock("transaction 2");
+	const SessionRef x = b.session(pid), y = b.session(pid + 1);
+	b.hold(first, x, LockMode::exclusive).hold(second, y, LockMode::exclusive);
+	b.wait(second, x, LockMode::share, ago(5)).wait(first, y, LockMode::share, ago(4));
+	for (int i = 0; i < behind; ++i)
+		b.wait(second, b.session(pid + 2 + i), LockMode::share);
+}
+
+TEST(Check, TellsOfEachDeadlock) {
+	GraphBuilder b;
+	deadlock(b, 10, 0);
+	deadlock(b, 20, 3);
+	auto all = findings(b);
+	ASSERT_EQ(told(all), "warning: 2 sessions wait for one another: a deadlock\n"
+	                     "warning: 2 sessions wait for one another: a deadlock\n");
+	EXPECT_TRUE(all[0].detail.starts_with("In the deadlock: 21, 20. ")) << all[0].detail;
+	EXPECT_TRUE(all[1].detail.starts_with("In the deadlock: 10, 11. ")) << all[1].detail;
+	EXPECT_EQ(all[0].remedy, "SELECT unblock.cancel(21, 'T21');");
+
+	for (int i = 3; i <= 13; ++i)
+		deadlock(b, 10 * i, 1);
+	all = findings(b);
+	ASSERT_EQ(all.size(), 11U);
+	EXPECT_EQ(all[10].finding, "3 more deadlocks");
 }
 
 TEST(Check, TellsOfOldIdleTransactionsThatBlockNobody) {
