@@ -11,7 +11,7 @@ use PgUnblock;
 use Test::More;
 
 my $server = PgUnblock->preloaded('main', 'autovacuum = off', 'deadlock_timeout = 1h',
-	'max_prepared_transactions = 8', 'max_connections = 80', 'track_activity_query_size = 1024');
+	'max_prepared_transactions = 8', 'max_connections = 120', 'track_activity_query_size = 1024');
 
 # What Graphviz makes of it: nodes by name and edges, each with its attributes and its label {drawn}.
 sub parse_dot {
@@ -246,6 +246,20 @@ like(
 	$graph->{nodes}{ $secret->{pid} }{drawn},
 	qr/\A$secret->{pid} \w+\@postgres\nwaits\n<insufficient privilege>\z/,
 	'masked');
+
+# --- more pairs than are drawn
+$server->ask('CREATE TABLE crowded ()');
+my $holder = $server->idle_session('LOCK crowded');
+my @crowd = map { $server->session } 1 .. 50;
+$_->begin_statement('BEGIN \\; LOCK crowded') for @crowd;
+$server->wait_until("(SELECT count(*) = 50 FROM pg_locks WHERE relation = 'crowded'::regclass AND NOT granted)");
+cmp_ok($server->ask('SELECT count(*) FROM unblock.blocking_edges'), '>', 1000, 'a crowd');
+$graph = parse_dot($server->ask('SELECT unblock.graph()'));
+like($graph->{label}, qr/Not complete/, 'a crowd: the picture says so');
+is( sorted_lines(map { "$_->{tail}|" . pid_of($_->{head}) } @{ $graph->{edges} }),
+	sorted_lines(split /\n/, $server->ask('SELECT pid, blocker_pid FROM unblock.lock_waits')),
+	'a crowd: primary blockers alone');
+is(scalar(grep { $graph->{nodes}{ $_->{pid} } } $holder, @crowd), 51, 'a crowd: everybody is there');
 
 $server->stop;
 done_testing();
