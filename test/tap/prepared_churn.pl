@@ -28,7 +28,7 @@ sub begin_pgbench {
 	}
 	my $output = '';
 	my $run    = IPC::Run::start(
-		[ $server->installed_command('pgbench'), '-n', '-c', $clients, '-T', $SECONDS, @files, '-d',
+		[ $server->installed_command('pgbench'), '-n', '-c', $clients, '-T', $SECONDS, @files,
 			$server->connstr('postgres') ],
 		'>', \$output, '2>&1');
 	return { run => $run, output => \$output };
