@@ -14,7 +14,7 @@ SELECT unblock.pause('1 min');
 SELECT unblock.resume();
 SELECT count(*) FROM unblock.horizon WHERE xmin IS NULL;
 
-SELECT severity, finding, remedy FROM unblock.check() WHERE finding ~ 'preloaded';
+SELECT severity, finding, remedy ~ '^-- in postgresql.conf: shared_preload_libraries = ''.*pg_unblock''' AS remedy FROM unblock.check() WHERE finding ~ 'preloaded';
 SELECT count(*) FROM pg_stat_activity WHERE backend_type ~ 'pg_unblock';
 SELECT count(*) FROM unblock.lock_waits WHERE datname = current_database();
 SELECT count(*) FROM unblock.idle_transactions WHERE datname = current_database();
