@@ -71,6 +71,50 @@ void row_lock_pile(benchmark::State& state) {
 	build(state, b);
 }
 
+// Updates of one row, all behind one idle writer, and the locks that they all hold on the table.
+void add_row_pile(GraphBuilder& b, Index table, int updates, std::int32_t pid) {
+	const auto transaction = b.lock("transaction");
+	const auto tuple = b.lock("tuple of relation public.t");
+	const auto writer = b.session(pid);
+	const auto first = b.session(pid + 1);
+	b.hold(table, writer, LockMode::row_exclusive).hold(transaction, writer, LockMode::exclusive);
+	b.hold(table, first, LockMode::row_exclusive).hold(tuple, first, LockMode::exclusive);
+	b.wait(transaction, first, LockMode::share);
+	for (int i = 1; i < updates; ++i) {
+		const auto update = b.session(pid + 1 + i);
+		b.hold(table, update, LockMode::row_exclusive).wait(tuple, update, LockMode::exclusive);
+	}
+}
+
+void add_alter(GraphBuilder& b, Index table, int readers, std::int32_t pid) {
+	b.wait(table, b.session(pid), LockMode::access_exclusive);
+	for (int i = 0; i < readers; ++i)
+		b.wait(table, b.session(pid + 1 + i), LockMode::access_share);
+}
+
+// The same while an ALTER TABLE waits for all of them, and readers behind it.
+void row_pile_with_alter(benchmark::State& state) {
+	const int updates = static_cast<int>(state.range(0));
+	GraphBuilder b;
+	const auto table = b.lock("relation public.t");
+	add_row_pile(b, table, updates, 1);
+	add_alter(b, table, updates / 10, 100'000);
+	build(state, b);
+}
+
+// Two tables with ten hot rows each, and an ALTER TABLE of each.
+void many_hot_rows_with_alter(benchmark::State& state) {
+	const int updates = static_cast<int>(state.range(0));
+	GraphBuilder b;
+	for (int t = 0; t < 2; ++t) {
+		const auto table = b.lock("relation public.t");
+		for (int row = 0; row < 10; ++row)
+			add_row_pile(b, table, updates / 20, (10 * t + row + 1) * 100'000);
+		add_alter(b, table, updates / 20, (t + 100) * 100'000);
+	}
+	build(state, b);
+}
+
 // Three migrations behind an open SELECT, everyone else behind the migrations.
 void readers_behind_exclusive(benchmark::State& state) {
 	GraphBuilder b;
@@ -139,6 +183,8 @@ void sizes(benchmark::internal::Benchmark* bench) {
 }
 
 BENCHMARK(row_lock_pile)->Apply(sizes);
+BENCHMARK(row_pile_with_alter)->Apply(sizes);
+BENCHMARK(many_hot_rows_with_alter)->Apply(sizes);
 BENCHMARK(readers_behind_exclusive)->Apply(sizes);
 BENCHMARK(mixed_modes)->Apply(sizes);
 BENCHMARK(chain)->Apply(sizes);
