@@ -40,6 +40,10 @@ struct Shape {
 	int waits;    // percent of processes that wait
 	int upgrades; // percent of waiters that hold what they await
 	std::vector<LockMode> modes;
+	// Percent of the processes that also hold a lock on one of the first `tables` locks, most of them in
+	// the same mode, as those who pile up on a row do.
+	int piled;
+	int tables;
 };
 
 inline Shape make_shape(Dice& dice, int most_sessions) {
@@ -56,7 +60,8 @@ inline Shape make_shape(Dice& dice, int most_sessions) {
 	return {dice.from_to(2, most_sessions),     dice.chance(25) ? 1 : dice.from_to(1, 2 + most_sessions / 3),
 	        dice.one_of<int>({0, 0, 10, 40}),   dice.one_of<int>({0, 10, 30}),
 	        dice.one_of<int>({10, 30, 60, 90}), dice.one_of<int>({30, 60, 90}),
-	        dice.one_of<int>({0, 0, 5, 30}),    dice.one_of(kinds)};
+	        dice.one_of<int>({0, 0, 5, 30}),    dice.one_of(kinds),
+	        dice.one_of<int>({0, 0, 60, 95}),   dice.from_to(1, 2)};
 }
 
 inline void fill(GraphBuilder& b, Dice& dice, const Shape& shape) {
@@ -85,6 +90,13 @@ inline void fill(GraphBuilder& b, Dice& dice, const Shape& shape) {
 		if (!leaders.empty()) {
 			b.at(worker).leader = dice.one_of(leaders);
 			b.at(worker).kind = Kind::worker;
+		}
+	const LockMode piled_mode = dice.one_of(shape.modes);
+	for (const Index session : processes)
+		if (dice.chance(shape.piled)) {
+			const int table = dice.from_to(1, std::min(shape.tables, shape.locks)) - 1;
+			b.hold(locks[static_cast<std::size_t>(table)], session,
+			       dice.chance(90) ? piled_mode : dice.one_of(shape.modes));
 		}
 	dice.shuffle(processes);
 	for (const Index session : processes)
