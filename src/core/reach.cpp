@@ -320,7 +320,7 @@ private:
 			wanted = static_cast<ModeMask>(wanted | bit(waiter.mode));
 		for (auto waiter = queue.rbegin(); waiter != queue.rend(); ++waiter) {
 			const ModeMask conflicts = conflicts_of(waiter->mode);
-			// Else it blocks some of those behind as a holder, too: they could be counted twice.
+			// Else it blocks some of those behind as a holder, too; they would be counted twice.
 			const bool as_waiter = waiter->blocks == (conflicts & wanted);
 			Part own = as_waiter ? reached_by_holdings(waiter->node) : Part{0, ExitSets::kTooMany};
 			count_within(reach, waiter->node, conflicts, own, lock);
@@ -353,6 +353,9 @@ private:
 	}
 
 	void count_rest() {
+		if (std::none_of(groups_.nodes().begin(), groups_.nodes().end(),
+		                 [&](Index node) { return counted_.blocked_total[node] == kUnknown; }))
+			return;
 		std::vector<Index> size(components_.count, 0);
 		std::vector<Index> member(components_.count, kNone);
 		for (const Index node : components_.order) {
@@ -372,7 +375,7 @@ private:
 			}
 			FewNodes itself;
 			itself.add(member[component]);
-			// Without itself: no number is below zero once the reached are added.
+			// Without itself: the reached that are added to this are at least one.
 			pending_.push_back({node, {Index{0} - 1, sets_.number_of(itself)}, kNone});
 		}
 		add_exits();
@@ -380,6 +383,8 @@ private:
 
 	// Counts what is pending, as far as the exits permit.
 	void add_exits() {
+		if (pending_.empty())
+			return;
 		const std::vector<Index> sets = sets_to_walk();
 		std::vector<Index> place(sets_.count(), kNone); // of a set in `sets`
 		for (Index i = 0; i < sets.size(); ++i)

@@ -66,9 +66,10 @@ public:
 	//
 	// Time and memory are linear in sessions, waiters and holders (dominators add a logarithm) for all but
 	// three things: each wait of a lock group with several waits costs its lock's length; blocked_total of
-	// sessions in the middle of a web (not a tree, not a queue of those who have trees below them) costs a
-	// walk over the graph for each 64 of them; and where different sets of roots meet, each different union
-	// costs its size. Throws std::bad_alloc only.
+	// sessions that neither free all they reach nor stand in a queue is counted by one walk over the graph
+	// for each 64 different sets of nodes that lead out of what they free (those of all holders of one mode
+	// of one lock are the same set); and where different sets of roots meet, each different union costs its
+	// size. Throws std::bad_alloc only.
 	explicit WaitGraph(const Snapshot& snapshot);
 
 	const Snapshot& snapshot() const noexcept;
