@@ -3,6 +3,7 @@
 #include "boundary.h"
 #include "columns.h"
 #include "horizon.h"
+#include "privileges.h"
 #include "shared_state.h"
 #include "text_snapshot.h"
 
@@ -46,8 +47,10 @@ std::span<const core::HorizonHolder> horizon_for_texts() {
 void add_enforcement(core::ServerFacts& facts) {
 	SharedState* shared = shared_state();
 	facts.preloaded = shared != nullptr;
-	// The server shows it to these only (guc.c, GUC_SUPERUSER_ONLY).
-	if (has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS))
+	const Names names = open_names();
+	const bool may_read = may_read_settings(names);
+	close_names(names);
+	if (may_read)
 		if (const char* libraries = GetConfigOption("shared_preload_libraries", true, false))
 			facts.preload_libraries = text_for_core(libraries);
 	if (shared == nullptr)

@@ -11,7 +11,7 @@ my $server = PgUnblock->preloaded('main', 'max_worker_processes = 0', "pg_unbloc
 is($server->enforcer_pid, '', 'there is none');
 my $idle = $server->idle_session('SELECT 1');
 my $not_running = q(finding = 'the enforcer is not running: nothing is enforced');
-is($server->ask("SELECT severity FROM unblock.check() WHERE $not_running"), 'notice', 'check() tells');
+is($server->ask("SELECT severity FROM unblock.check() WHERE $not_running"), 'warning', 'check() tells');
 like($server->ask("SELECT detail FROM unblock.check() WHERE $not_running"), qr/max_worker_processes/, 'and why');
 is($server->ask("SELECT count(*) FROM unblock.idle_transactions WHERE pid = $idle->{pid}"), 1, 'reports');
 is($server->ask('SELECT value FROM unblock.stats WHERE counter = \'turns\''), 0, 'figures');
