@@ -117,10 +117,15 @@ void WaitGraph::Impl::search() {
 }
 
 void WaitGraph::Impl::sort_roots() {
-	std::sort(roots.begin(), roots.end(), [&](Index a, Index b) {
-		return std::tuple(nodes[b].blocked_total, nodes[b].frees, seniority(groups.snapshot(), a)) <
-		       std::tuple(nodes[a].blocked_total, nodes[a].frees, seniority(groups.snapshot(), b));
-	});
+	using Rank = std::tuple<std::int64_t, std::int64_t, std::tuple<Time, std::int32_t, Index>>;
+	std::vector<Rank> ranks;
+	ranks.reserve(roots.size());
+	for (const Index root : roots)
+		ranks.emplace_back(-std::int64_t{nodes[root].blocked_total}, -std::int64_t{nodes[root].frees},
+		                   seniority(groups.snapshot(), root));
+	std::sort(ranks.begin(), ranks.end());
+	std::transform(ranks.begin(), ranks.end(), roots.begin(),
+	               [](const Rank& rank) { return std::get<Index>(std::get<2>(rank)); });
 }
 
 void WaitGraph::Impl::choose_primary_blockers(Index lock) {
