@@ -32,8 +32,8 @@ class Plan:
         self.load_pairs = 4 if quick else 120
         self.load_seconds = 0.5 if quick else 1
         self.passing_seconds = 3 if quick else 15
-        self.preload_pairs = 2 if quick else 16
-        self.preload_seconds = 1 if quick else 5
+        self.preload_pairs = 2 if quick else 32
+        self.preload_seconds = 1 if quick else 2
 
 
 def prepare():

@@ -56,16 +56,17 @@ INTRODUCE_ONCE = r"\if :me = 0" + INTRODUCE + r"\endif"
 class Reporter(threading.Thread):
     """Calls the reports in turn while it is switched on, and looks at each row."""
 
-    def __init__(self):
+    def __init__(self, sessions_stay):
         super().__init__(daemon=True)
         self.connection = connect()
+        self.sessions_stay = sessions_stay
         self.on = threading.Event()
         self.over = threading.Event()
         self.reports = itertools.cycle(REPORTS)
         self.calls = self.rows = self.told = 0
         self.wrong = []
         self.errors = []
-        self.start_of = {}  # pid to backend_start
+        self.start_of = {}  # pid to backend_start, as first seen
 
     def run(self):
         while not self.over.is_set():
@@ -98,8 +99,6 @@ class Reporter(threading.Thread):
         )
         if any(int(claim) != pid for claim in claims) or other_start:
             self.wrong.append((pid, application_name, str(backend_start), query))
-
-    sessions_stay = True
 
     def end(self):
         self.over.set()
@@ -154,7 +153,7 @@ def bench_under_load(plan, targets):
     subprocess.run(["pgbench", "-i", "-q", "-s", "1"], check=True, capture_output=True)
     observer = connect()
     progress("Reports while 50 pgbench clients run, {} pairs of {} s".format(plan.load_pairs, plan.load_seconds))
-    staying = Reporter()
+    staying = Reporter(sessions_stay=True)
     staying.start()
     with pgbench(INTRODUCE_ONCE + SCRIPT, 50):
         time.sleep(2)
@@ -162,8 +161,7 @@ def bench_under_load(plan, targets):
     staying.end()
 
     progress("Reports while sessions come and go")
-    passing = Reporter()
-    passing.sessions_stay = False
+    passing = Reporter(sessions_stay=False)
     passing.start()
     with pgbench(INTRODUCE + SCRIPT, 20, "-C"):
         passing.on.set()
