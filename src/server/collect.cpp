@@ -112,13 +112,20 @@ void copy_lock(Arrays& a, LOCK* lock) {
 	a.tags[index] = lock->tag;
 	copy.advisory = lock->tag.locktag_type == LOCKTAG_ADVISORY;
 	copy.first_holder = a.holder_count;
+	// Those who only wait have entries too, most of them behind the holders', scattered over the lock table:
+	// the walk ends with the last grant. GrantLock() in lock.c counts each mode of each holder once.
+	int grants_left = lock->nGranted;
 	compat::each_proclock_of_lock(lock, [&](PROCLOCK* proclock) {
+		if (grants_left == 0)
+			return false;
 		if (proclock->holdMask == 0)
-			return;
+			return true;
+		grants_left -= std::popcount(static_cast<core::ModeMask>(proclock->holdMask));
 		const core::Index session = member_of(a, proclock->tag.myProc);
 		if (a.holder_count < a.holder_capacity)
 			a.holders[a.holder_count] = {session, static_cast<core::ModeMask>(proclock->holdMask)};
 		++a.holder_count;
+		return true;
 	});
 	copy.holders = a.holder_count - copy.first_holder;
 	copy.first_waiter = a.waiter_count;

@@ -172,17 +172,15 @@ inline LOCKTAG fastpath_virtual_transaction(const PGPROC* proc) {
 	return tag;
 }
 
-// Calls visit(PROCLOCK*) for each holder or waiter of a lock.
+// Calls visit(PROCLOCK*) for the holders and waiters of a lock until it returns false.
 template <class Visit>
 void each_proclock_of_lock(LOCK* lock, Visit visit) {
 	SHM_QUEUE* queue = &lock->procLocks;
 	auto* entry =
 	    static_cast<PROCLOCK*>(static_cast<void*>(SHMQueueNext(queue, queue, offsetof(PROCLOCK, lockLink))));
-	while (entry != nullptr) {
-		visit(entry);
+	while (entry != nullptr && visit(entry))
 		entry = static_cast<PROCLOCK*>(
 		    static_cast<void*>(SHMQueueNext(queue, &entry->lockLink, offsetof(PROCLOCK, lockLink))));
-	}
 }
 
 // Calls visit(PROCLOCK*) for each lock that a process holds or awaits, in one partition.
