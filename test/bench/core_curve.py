@@ -5,8 +5,8 @@ import subprocess
 
 from measuring import progress, slope
 
-# The shapes in which all of them wait for one lock.
-ON_ONE_LOCK = ("row_lock_pile", "readers_behind_exclusive")
+# Of the shapes, those in which everybody waits for one lock.
+ON_ONE_LOCK = ("row_lock_pile", "readers_behind_exclusive", "mixed_modes")
 
 
 def bench_core(plan, targets):

@@ -113,10 +113,18 @@ class Targets:
     def at_least(self, what, value, limit, unit=""):
         self.tell(what, value >= limit, value, "at least {:g}".format(limit), unit)
 
+    def at_most_by_interval(self, what, value, low, high, limit, unit=""):
+        """A measurement that is no finer than the target can neither meet nor miss it."""
+        verdict = "met" if high <= limit else "MISSED" if low > limit else "NOT SHOWN"
+        interval = " ({:.4g} .. {:.4g})".format(low, high)
+        self.add(what, value, interval, "at most {:g}".format(limit), unit, verdict)
+
     def tell(self, what, met, value, limit, unit):
-        verdict = "met" if met else "MISSED"
-        self.missed += not met
-        line = "{}: {:.4g}{unit}, target {}{unit}: {}".format(what, value, limit, verdict, unit=unit)
+        self.add(what, value, "", limit, unit, "met" if met else "MISSED")
+
+    def add(self, what, value, interval, limit, unit, verdict):
+        self.missed += verdict == "MISSED"
+        line = "{}: {:.4g}{}{unit}, target {}{unit}: {}".format(what, value, interval, limit, verdict, unit=unit)
         self.lines.append(line)
         print("  -> " + line, flush=True)
 

@@ -74,4 +74,4 @@ def print_ratios(samples, targets):
                 "{:.3f} ({:.3f} .. {:.3f})".format(ratio, low, high),
             )
         )
-        targets.at_most("{} with {} locks elsewhere / without".format(name, LOCKS), ratio, 1.2)
+        targets.at_most_by_interval("{} with {} locks elsewhere / without".format(name, LOCKS), ratio, low, high, 1.2)
