@@ -61,7 +61,7 @@ COMMENT ON COLUMN unblock.lock_waits.blocker_pid IS 'Primary blocker: a holder i
 COMMENT ON COLUMN unblock.lock_waits.blocker_kind IS 'holds, queued, or prepared (a prepared transaction holds it)';
 COMMENT ON COLUMN unblock.lock_waits.mode_held IS 'Conflicting mode that the primary blocker holds or, queued, wants';
 COMMENT ON COLUMN unblock.lock_waits.depth IS 'Steps to the top of the chain';
-COMMENT ON COLUMN unblock.lock_waits.root_pids IS 'Sessions at the end of all its chains: they wait for no lock';
+COMMENT ON COLUMN unblock.lock_waits.root_pids IS 'Sessions at the end of all its chains, which wait for no lock themselves: those that block most first, at most 100';
 GRANT SELECT ON unblock.lock_waits TO PUBLIC;
 
 CREATE FUNCTION unblock.blocking_edges(

@@ -9,9 +9,9 @@ namespace unblock::core {
 
 RootSets::RootSets(const Digraph& reversed, const Components& components, std::span<const Index> roots)
     : set_of_(components.count, 0) {
-	for (const Index root : roots) {
-		members_.push_back(root);
-		set_of_[components.of[root]] = add_set();
+	for (Index i = 0; i < roots.size(); ++i) {
+		members_.push_back(i); // made nodes in the end: until then places in `roots`, which have their order
+		set_of_[components.of[roots[i]]] = add_set();
 	}
 	std::vector<Index> sets;
 	const std::vector<Index>& order = components.order;
@@ -31,6 +31,8 @@ RootSets::RootSets(const Digraph& reversed, const Components& components, std::s
 		if (!sets.empty())
 			set_of_[component] = unite(sets);
 	}
+	for (Index& member : members_)
+		member = roots[member];
 }
 
 // Makes a set of the members appended last.

@@ -12,12 +12,12 @@ namespace unblock::core {
 // Most sessions wait for the same few roots, so equal sets are kept once.
 class RootSets {
 public:
-	// `reversed` is the block graph with its edges turned round; `roots` are nodes without a way in. Linear
-	// in the graph as long as few different sets meet; otherwise it costs the sum of the sets that do. Throws
-	// std::bad_alloc.
+	// `reversed` is the block graph with its edges turned round; `roots` are nodes without a way in, in the
+	// order in which sets are to list them. Linear in the graph as long as few different sets meet; otherwise
+	// it costs the sum of the sets that do. Throws std::bad_alloc.
 	RootSets(const Digraph& reversed, const Components& components, std::span<const Index> roots);
 
-	// Ascending; a root is in its own set.
+	// A root is in its own set.
 	std::span<const Index> of(Index component) const noexcept { return members(set_of_[component]); }
 
 private:

@@ -111,9 +111,9 @@ void WaitGraph::Impl::search() {
 		if (facts.root)
 			roots.push_back(node);
 	}
+	sort_roots();
 	root_sets.emplace(*reversed, components, roots);
 	component_of = std::move(components.of);
-	sort_roots();
 }
 
 void WaitGraph::Impl::sort_roots() {

@@ -92,7 +92,7 @@ public:
 	// frees, then the oldest transaction, then the lower pid.
 	std::span<const Index> roots() const noexcept;
 
-	// The roots that a node waits for in the end, ascending by index; for a root itself, nothing.
+	// The roots that a node waits for in the end, in the order of roots(); for a root itself, nothing.
 	std::span<const Index> roots_of(Index session) const noexcept;
 
 	// The deadlock that a node is in, by a number: the same for all who wait for one another, directly or

@@ -21,13 +21,15 @@ void add_blocker(Rows& rows, const core::Snapshot& snapshot, const core::Blocker
 	add_mode(rows, blocker.mode);
 }
 
+// Those that block most come first. With all of them the report would grow with waiters times roots.
 void add_roots(Rows& rows, const core::WaitGraph& graph, core::Index session) {
+	constexpr std::size_t kMost = 100;
 	const auto roots = graph.roots_of(session);
-	auto* pids = static_cast<int32*>(palloc(sizeof(int32) * std::max<std::size_t>(roots.size(), 1)));
-	for (std::size_t i = 0; i < roots.size(); ++i)
+	const std::size_t count = std::min(roots.size(), kMost);
+	int32 pids[kMost];
+	for (std::size_t i = 0; i < count; ++i)
 		pids[i] = graph.snapshot().sessions[roots[i]].pid;
-	rows.int4_array(pids, static_cast<int>(roots.size()));
-	pfree(pids);
+	rows.int4_array(pids, static_cast<int>(count));
 }
 
 void add_row(Rows& rows, const Collected& collected, const core::WaitGraph& graph, core::Index index) {

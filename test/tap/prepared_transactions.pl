@@ -8,7 +8,7 @@ use lib "$FindBin::RealBin/lib";
 use PgUnblock;
 use Test::More;
 
-my $server = PgUnblock->preloaded('main', 'max_prepared_transactions = 8', 'autovacuum = off',
+my $server = PgUnblock->preloaded('main', 'max_prepared_transactions = 110', 'autovacuum = off',
 	'deadlock_timeout = 1h');
 $server->ask('CREATE ROLE clerk LOGIN');
 
@@ -114,6 +114,18 @@ is( $server->ask('SELECT gid, usename, datname, blocked_total, frees FROM unbloc
 paste_remedy('the first', 'postgres');
 check_reports('the second', 'postgres', $waiter, 'two');
 paste_remedy('the second', 'postgres', $waiter);
+
+# --- more of them than a list names: a session that blocks one more waiter comes first
+$server->ask('CREATE TABLE crowded (); CREATE TABLE elsewhere ()');
+my $preparer = $server->session;
+$preparer->query("BEGIN; LOCK crowded IN ACCESS SHARE MODE; PREPARE TRANSACTION 'holder $_'") for 1 .. 105;
+my $reader = $server->idle_session('LOCK crowded, elsewhere IN ACCESS SHARE MODE');
+$waiter = $server->waiting_session('DROP TABLE crowded');
+$server->waiting_session('DROP TABLE elsewhere');
+is( $server->ask("SELECT blocker_count, cardinality(root_pids), root_pids[1], root_pids[100]
+		FROM unblock.lock_waits WHERE pid = $waiter->{pid}"),
+	"106|100|$reader->{pid}|0",
+	'more holders than are listed');
 
 $server->stop;
 done_testing();

@@ -86,7 +86,7 @@ TEST(CheckRootSets, AreToldOnceEach) {
 	b.wait(u, b.session(12), LockMode::access_exclusive).wait(u, b.session(13), LockMode::access_exclusive);
 	const std::string text = told(findings(b));
 	EXPECT_EQ(text, "warning: 2 sessions block 2 together: 2, 3\n"
-	                "warning: 2 sessions block 1 together: 1, 2\n");
+	                "warning: 2 sessions block 1 together: 2, 1\n");
 }
 
 // `waiters` sessions that wait for a table that all of `roots` hold.
@@ -114,12 +114,12 @@ TEST(CheckRootSets, CountThoseWhoWaitForSomeOfThem) {
 	share(b, {z}, 30, 4);
 	share(b, {b.session(4)}, 40, 1);
 	const auto all = findings(b);
-	EXPECT_EQ(together(all), "3 sessions block 7 together: 1, 2, 3\n"
+	EXPECT_EQ(together(all), "3 sessions block 7 together: 3, 1, 2\n"
 	                         "2 sessions block 2 together: 1, 2\n");
 	EXPECT_EQ(finding_of(all, "3 sessions").detail,
-	          "1 of these waits for each of them, the others for some: 1, active for 1.0s, holds "
-	          "AccessShareLock on relation public.t; 2, active for 1.0s, holds AccessShareLock on relation "
-	          "public.t; 3, active for 1.0s, holds AccessShareLock on relation public.t.");
+	          "1 of these waits for each of them, the others for some: 3, active for 1.0s, holds "
+	          "AccessShareLock on relation public.t; 1, active for 1.0s, holds AccessShareLock on relation "
+	          "public.t; 2, active for 1.0s, holds AccessShareLock on relation public.t.");
 	EXPECT_TRUE(finding_of(all, "2 sessions").detail.starts_with("All of these wait for each of them: 1, "));
 }
 
@@ -176,8 +176,8 @@ TEST(CheckRootSets, AreToldOnceHoweverTheyCameTogether) {
 	};
 	behind(b.session(12), z, x, y, 20);
 	behind(b.session(23), x, y, z, 21);
-	EXPECT_EQ(together(findings(b)), "3 sessions block 4 together: 1, 2, 3\n"
-	                                 "2 sessions block 1 together: 1, 2\n"
+	EXPECT_EQ(together(findings(b)), "3 sessions block 4 together: 2, 1, 3\n"
+	                                 "2 sessions block 1 together: 2, 1\n"
 	                                 "2 sessions block 1 together: 2, 3\n");
 }
 

@@ -174,6 +174,19 @@ TEST(WaitGraph, TwoHoldersBlockTogether) {
 	EXPECT_EQ(list(graph.roots_of(waiter)), (std::vector<Index>{one, other}));
 }
 
+TEST(WaitGraph, RootsOfAWaiterBeginWithTheOneThatBlocksMost) {
+	GraphBuilder b;
+	const auto one = b.session(101);
+	const auto other = b.session(102);
+	const auto waiter = b.session(103);
+	const auto table = b.lock("relation public.t"), elsewhere = b.lock("relation public.u");
+	b.hold(table, one, LockMode::share).hold(table, other, LockMode::share);
+	b.wait(table, waiter, LockMode::exclusive);
+	b.hold(elsewhere, other, LockMode::share).wait(elsewhere, b.session(104), LockMode::exclusive);
+	const WaitGraph graph(b.snapshot());
+	EXPECT_EQ(list(graph.roots_of(waiter)), (std::vector<Index>{other, one}));
+}
+
 // Updates of one row: the first waits for the transaction that wrote it and holds the tuple lock, for
 // which all others queue (src/backend/access/heap/README.tuplock).
 TEST(WaitGraph, RowLockPile) {
