@@ -1,6 +1,8 @@
 // Reading a lock mode's name.
 #include "lock_modes.h"
 
+#include "text.h"
+
 #include <algorithm>
 
 #include "fence.h"
@@ -13,10 +15,6 @@ constexpr std::array<std::string_view, kLockModes> kStatementNames = {
     "",      "ACCESS SHARE",        "ROW SHARE", "ROW EXCLUSIVE",    "SHARE UPDATE EXCLUSIVE",
     "SHARE", "SHARE ROW EXCLUSIVE", "EXCLUSIVE", "ACCESS EXCLUSIVE",
 };
-
-constexpr char lower(char c) noexcept {
-	return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
 
 bool same(std::string_view a, std::string_view b) noexcept {
 	return std::equal(a.begin(), a.end(), b.begin(), b.end(),

@@ -1,6 +1,8 @@
 // Finds the statements of a query string and reads their first words.
 #include "statement.h"
 
+#include "text.h"
+
 #include <algorithm>
 #include <array>
 #include <cstddef>
@@ -14,10 +16,6 @@ namespace {
 
 // track_activity_query_size can be 1 MB, and a report looks at the statements of all who wait.
 constexpr std::size_t kMostRead = 16 * 1024;
-
-char lower(char c) noexcept {
-	return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
-}
 
 bool is_digit(char c) noexcept {
 	return c >= '0' && c <= '9';

@@ -18,6 +18,11 @@ std::string duration(Micros length);
 // A setting's length of time, exact, in the largest unit that fits: "100ms", "5s", "90s", "2h", "1d".
 std::string exact_duration(Micros length);
 
+// Of ASCII letters; every other byte is left as it is.
+constexpr char lower(char c) noexcept {
+	return c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+}
+
 // Foreign text on one line of at most `columns`. Runs of white space and control characters (those that
 // change the direction of writing included) become one space, none at the ends; bytes that are no UTF-8
 // become '?'. A longer text is cut between two characters and ends with `ellipsis`. O(text).

@@ -3,6 +3,7 @@
 #include "actions.h"
 #include "farewell.h"
 #include "log_line.h"
+#include "memory.h"
 #include "privileges.h"
 #include "shared_state.h"
 
@@ -50,6 +51,11 @@ void refuse_null_argument(FunctionCallInfo fcinfo, int number, const char* argum
 }
 
 // A length of time; months count 30 days, as elsewhere in the server.
+bool boolean_argument(FunctionCallInfo fcinfo, int number, const char* argument) {
+	refuse_null_argument(fcinfo, number, argument);
+	return PG_GETARG_BOOL(number);
+}
+
 core::Micros length_argument(FunctionCallInfo fcinfo, int number, const char* argument) {
 	refuse_null_argument(fcinfo, number, argument);
 	const Interval* interval = PG_GETARG_INTERVAL_P(number);
@@ -123,8 +129,8 @@ void wait_for_ends(Outcome* outcomes, std::size_t count, core::Micros wait) {
 }
 
 Endings::Endings(std::size_t most, const char* function, bool dry_run)
-    : outcomes_(static_cast<Outcome*>(palloc0(sizeof(Outcome) * std::max<std::size_t>(most, 1)))),
-      dry_run_(dry_run), note_(note_for(core::Action::terminate, function)) {}
+    : outcomes_(allocate<Outcome>(most, MCXT_ALLOC_ZERO)), dry_run_(dry_run),
+      note_(note_for(core::Action::terminate, function)) {}
 
 void Endings::end(const Names& names, const core::Session& session, const Target& target) {
 	if (!may_know(names, session))

@@ -28,6 +28,7 @@ void add_outcome(Rows& rows, const Outcome& outcome);
 
 // Raise 22004 if the argument is null; a length of time also 22023 if it is negative.
 void refuse_null_argument(FunctionCallInfo fcinfo, int number, const char* argument);
+bool boolean_argument(FunctionCallInfo fcinfo, int number, const char* argument);
 core::Micros length_argument(FunctionCallInfo fcinfo, int number, const char* argument);
 
 // Who acts, for the client that it happens to. `function` with its schema.

@@ -3,6 +3,7 @@
 #include "collect.h"
 #include "boundary.h"
 #include "lock_table.h"
+#include "memory.h"
 #include "names.h"
 #include "prepared.h"
 #include "privileges.h"
@@ -48,11 +49,6 @@ struct Arrays {
 	core::Index holder_capacity;
 	core::Index holder_count; // counted on beyond the capacity
 };
-
-template <class T>
-T* allocate(int n) {
-	return static_cast<T*>(palloc_extended(sizeof(T) * static_cast<Size>(n), MCXT_ALLOC_HUGE));
-}
 
 Arrays& make_arrays() {
 	const int processes = compat::process_and_prepared_count();
@@ -317,10 +313,6 @@ void read_runs(Arrays& a) {
 
 // --- for reports -------------------------------------------------------------------------------------
 
-std::string_view view(const char* text) {
-	return text == nullptr ? std::string_view() : std::string_view(text);
-}
-
 void take_texts(core::Session& session, const StatusTexts& texts) {
 	session.application_name = pstrdup(texts.application_name);
 	// A session of another database may have sent what is no text in this one's encoding.
@@ -365,7 +357,7 @@ Collected* collect(Purpose purpose) {
 	const bool reporting = purpose == Purpose::reporting;
 	Arrays& a = reporting ? make_arrays() : kept_arrays();
 	const StatusTexts texts = reporting ? make_status_texts() : StatusTexts{};
-	auto* collected = static_cast<Collected*>(palloc0(sizeof(Collected)));
+	auto* collected = allocate<Collected>(1, MCXT_ALLOC_ZERO);
 
 	// The moment of the snapshot is before the first look: what is seen waiting or idle afterwards has
 	// been so at least until then, so that no time is counted that has not passed.

@@ -1,6 +1,7 @@
 // Session columns, in the types of pg_stat_activity.
 
 #include "columns.h"
+#include "memory.h"
 #include "names.h"
 
 namespace unblock::server {
@@ -121,8 +122,7 @@ void add_blocker_kind(Rows& rows, const core::Snapshot& snapshot, const core::Bl
 
 std::span<const core::SessionTimes> session_times(const core::Snapshot& snapshot) {
 	const std::size_t sessions = snapshot.sessions.size();
-	auto* times = static_cast<core::SessionTimes*>(
-	    palloc(sizeof(core::SessionTimes) * std::max<std::size_t>(sessions, 1)));
+	auto* times = allocate<core::SessionTimes>(sessions);
 	for (std::size_t i = 0; i < sessions; ++i) {
 		const core::Session& session = snapshot.sessions[i];
 		auto* entry = new (&times[i]) core::SessionTimes;

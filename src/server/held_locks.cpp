@@ -8,6 +8,7 @@
 
 #include "held_locks.h"
 #include "lock_table.h"
+#include "memory.h"
 
 namespace unblock::server {
 
@@ -166,7 +167,7 @@ void drop_moved(LockEntries& list) {
 
 HeldLocks* count_held_locks(const Collected& collected, const bool* wanted) {
 	const std::size_t sessions = collected.snapshot.sessions.size();
-	auto* held = static_cast<HeldLocks*>(palloc0(sizeof(HeldLocks) * std::max<std::size_t>(sessions, 1)));
+	auto* held = allocate<HeldLocks>(sessions, MCXT_ALLOC_ZERO);
 	const auto is_prepared = [&](std::size_t i) {
 		return collected.sessions[i].kind == core::Kind::prepared;
 	};
@@ -203,8 +204,7 @@ LockEntries read_locks(int pid) {
 	Entries list = {nullptr, kFirstCapacity, 0};
 	for (;;) {
 		// Zeroed, so that its pages are there before the locks are taken.
-		list.entries = static_cast<LockEntry*>(palloc_extended(
-		    sizeof(LockEntry) * static_cast<Size>(list.capacity), MCXT_ALLOC_HUGE | MCXT_ALLOC_ZERO));
+		list.entries = allocate<LockEntry>(list.capacity, MCXT_ALLOC_ZERO);
 		copy_locks(list, pid);
 		if (list.count <= list.capacity)
 			break;

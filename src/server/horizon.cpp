@@ -3,6 +3,7 @@
 
 #include "horizon.h"
 #include "backend_status.h"
+#include "memory.h"
 #include "names.h"
 #include "prepared.h"
 #include "privileges.h"
@@ -133,18 +134,10 @@ core::HorizonHolder holder_of(const Slot& slot) {
 }
 
 void fill_names(Horizon& horizon, const Names& names) {
-	const auto view = [](const char* text) {
-		return text == nullptr ? std::string_view() : std::string_view(text);
-	};
 	for (std::size_t i = 0; i < horizon.count; ++i) {
 		horizon.holders[i].datname = view(database_name(names, horizon.holders[i].database));
 		horizon.holders[i].usename = view(role_name(names, horizon.holders[i].role));
 	}
-}
-
-template <class T>
-T* allocate(int n) {
-	return static_cast<T*>(palloc(sizeof(T) * static_cast<Size>(std::max(n, 1))));
 }
 
 } // namespace

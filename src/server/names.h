@@ -23,6 +23,12 @@ void close_names(const Names& names);
 // palloc'd, or nullptr if unknown.
 char* database_name(const Names& names, Oid database);
 char* role_name(const Names& names, Oid role);
+
+// Without data if unknown.
+inline std::string_view view(const char* name) {
+	return name == nullptr ? std::string_view() : std::string_view(name);
+}
+
 // Schema-qualified and quoted as needed; only for relations of the current database and shared ones.
 char* relation_name(const Names& names, Oid database, Oid relation);
 

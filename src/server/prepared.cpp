@@ -2,6 +2,7 @@
 // OID: no query, no catalog, no lock that somebody could hold against us.
 
 #include "prepared.h"
+#include "memory.h"
 #include "names.h"
 
 extern "C" {
@@ -43,8 +44,7 @@ PreparedTransactions prepared_transactions() {
 	if (max_prepared_xacts == 0)
 		return found;
 	// There cannot be more.
-	found.list = static_cast<PreparedTransaction*>(
-	    palloc(sizeof(PreparedTransaction) * static_cast<Size>(max_prepared_xacts)));
+	found.list = allocate<PreparedTransaction>(max_prepared_xacts);
 	FmgrInfo function;
 	fmgr_info(F_PG_PREPARED_XACT, &function);
 	ReturnSetInfo result = {};

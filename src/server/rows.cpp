@@ -1,6 +1,7 @@
 // Values to tuples.
 
 #include "rows.h"
+#include "memory.h"
 
 extern "C" {
 #include "catalog/pg_type_d.h"
@@ -92,7 +93,7 @@ void Rows::datum(Datum value) {
 
 void Rows::int4_array(const int32* values, int count) {
 	put_made([values, count] {
-		auto* elements = static_cast<Datum*>(palloc(sizeof(Datum) * static_cast<Size>(std::max(count, 1))));
+		auto* elements = allocate<Datum>(count);
 		for (int i = 0; i < count; ++i)
 			elements[i] = Int32GetDatum(values[i]);
 		return PointerGetDatum(construct_array(elements, count, INT4OID, sizeof(int32), true, TYPALIGN_INT));

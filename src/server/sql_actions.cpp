@@ -166,10 +166,8 @@ PGDLLEXPORT Datum pg_unblock_terminate_idle(PG_FUNCTION_ARGS) {
 	Rows rows(fcinfo);
 	IdleWanted wanted;
 	wanted.older_than = length_argument(fcinfo, 0, "older_than");
-	refuse_null_argument(fcinfo, 1, "only_blockers");
-	wanted.only_blockers = PG_GETARG_BOOL(1);
-	refuse_null_argument(fcinfo, 2, "dry_run");
-	const bool dry_run = PG_GETARG_BOOL(2);
+	wanted.only_blockers = boolean_argument(fcinfo, 1, "only_blockers");
+	const bool dry_run = boolean_argument(fcinfo, 2, "dry_run");
 	wanted.database = database_argument(fcinfo, 3);
 
 	const Collected& collected = *collect(Purpose::reporting);

@@ -5,6 +5,7 @@
 #include "collect.h"
 #include "columns.h"
 #include "held_locks.h"
+#include "memory.h"
 
 namespace unblock::server {
 
@@ -147,7 +148,7 @@ void add_root_row(Rows& rows, const Collected& collected, const core::WaitGraph&
 }
 
 bool* only(const core::Snapshot& snapshot, std::span<const core::Index> chosen) {
-	auto* wanted = static_cast<bool*>(palloc0(std::max<std::size_t>(snapshot.sessions.size(), 1)));
+	auto* wanted = allocate<bool>(snapshot.sessions.size(), MCXT_ALLOC_ZERO);
 	for (const core::Index index : chosen)
 		wanted[index] = true;
 	return wanted;

@@ -3,6 +3,7 @@
 
 #include "actions.h"
 #include "boundary.h"
+#include "memory.h"
 #include "prepared.h"
 
 namespace unblock::server {
@@ -36,11 +37,6 @@ core::LockMode mode_argument(FunctionCallInfo fcinfo, int number) {
 	return *mode;
 }
 
-bool boolean_argument(FunctionCallInfo fcinfo, int number, const char* argument) {
-	refuse_null_argument(fcinfo, number, argument);
-	return PG_GETARG_BOOL(number);
-}
-
 // --- who holds it ------------------------------------------------------------------------------------
 
 // The transactions, other than the caller's, that hold a lock in a conflicting mode.
@@ -51,8 +47,7 @@ public:
 	// the snapshot saw it.
 	ConflictingTransactions(const LOCKTAG& tag, core::LockMode mode) {
 		const VirtualTransactionId* ids = GetLockConflicts(&tag, static_cast<LOCKMODE>(mode), &count_);
-		ids_ = static_cast<compat::VirtualXid*>(
-		    palloc(sizeof(compat::VirtualXid) * static_cast<Size>(std::max(count_, 1))));
+		ids_ = allocate<compat::VirtualXid>(count_);
 		std::transform(ids, ids + count_, ids_,
 		               [](const VirtualTransactionId& id) { return compat::virtual_xid(id); });
 		std::sort(ids_, ids_ + count_);
@@ -66,11 +61,6 @@ private:
 	compat::VirtualXid* ids_;
 	int count_;
 };
-
-template <class T>
-T* allocate(std::size_t n) {
-	return static_cast<T*>(palloc0(sizeof(T) * std::max<std::size_t>(n, 1)));
-}
 
 std::span<const core::Index> sessions_among(const ConflictingTransactions& holders,
                                             const Collected& collected) {
@@ -88,11 +78,11 @@ std::span<const core::Session> prepared_among(const ConflictingTransactions& hol
                                               const Collected& collected) {
 	const int first = compat::process_count();
 	const int end = compat::process_and_prepared_count();
-	auto* in_snapshot = allocate<bool>(static_cast<std::size_t>(end - first));
+	auto* in_snapshot = allocate<bool>(end - first, MCXT_ALLOC_ZERO);
 	for (core::Index i = 0; i < collected.snapshot.sessions.size(); ++i)
 		if (const int number = collected.details[i].process_number; number >= first)
 			in_snapshot[number - first] = true;
-	auto* found = allocate<core::Session>(static_cast<std::size_t>(end - first));
+	auto* found = allocate<core::Session>(end - first);
 	core::Index count = 0;
 	for (int number = first; number < end; ++number) {
 		const PGPROC* proc = compat::proc_at(number);

@@ -5,6 +5,7 @@
 #include "collect.h"
 #include "columns.h"
 #include "held_locks.h"
+#include "memory.h"
 #include "names.h"
 
 namespace unblock::server {
@@ -80,9 +81,8 @@ PGDLLEXPORT Datum pg_unblock_idle_transactions(PG_FUNCTION_ARGS) {
 	const server::Collected& collected = *server::collect(server::Purpose::reporting);
 	const core::WaitGraph& graph = server::graph_of(collected);
 	const auto sessions = collected.snapshot.sessions;
-	auto* wanted = static_cast<bool*>(palloc0(std::max<std::size_t>(sessions.size(), 1)));
-	auto* order =
-	    static_cast<core::Index*>(palloc(sizeof(core::Index) * std::max<std::size_t>(sessions.size(), 1)));
+	auto* wanted = server::allocate<bool>(sessions.size(), MCXT_ALLOC_ZERO);
+	auto* order = server::allocate<core::Index>(sessions.size());
 	core::Index count = 0;
 	for (core::Index i = 0; i < sessions.size(); ++i) {
 		wanted[i] = server::belongs(sessions[i]);

@@ -2,6 +2,7 @@
 
 #include "columns.h"
 #include "held_locks.h"
+#include "memory.h"
 #include "names.h"
 
 namespace unblock::server {
@@ -23,8 +24,7 @@ bool before(const LockRow& a, const LockRow& b) {
 }
 
 LockRow* make_rows(const LockEntries& locks) {
-	auto* made = static_cast<LockRow*>(
-	    palloc_extended(sizeof(LockRow) * static_cast<Size>(std::max(locks.count, 1)), MCXT_ALLOC_HUGE));
+	auto* made = allocate<LockRow>(locks.count);
 	const Names names = open_names();
 	for (int i = 0; i < locks.count; ++i) {
 		CHECK_FOR_INTERRUPTS();
