@@ -14,11 +14,11 @@ namespace {
 constexpr core::Micros kDefaultWait = 5 * core::kSecond;
 constexpr long kPollMilliseconds = 10;
 
-bool may_know(const Names& names, const core::Session& session) {
-	return !session.masked || may_signal_others(names);
-}
-
 } // namespace
+
+bool may_know(const Names& names, const core::Session& session) {
+	return !session.masked || may_signal(names, session.role);
+}
 
 Outcome outcome_for(const Names& names, int pid, Oid role, core::State state) {
 	Outcome outcome = {};
@@ -50,12 +50,12 @@ void refuse_null_argument(FunctionCallInfo fcinfo, int number, const char* argum
 		ereport(ERROR, (errcode(ERRCODE_NULL_VALUE_NOT_ALLOWED), errmsg("%s must not be null", argument)));
 }
 
-// A length of time; months count 30 days, as elsewhere in the server.
 bool boolean_argument(FunctionCallInfo fcinfo, int number, const char* argument) {
 	refuse_null_argument(fcinfo, number, argument);
 	return PG_GETARG_BOOL(number);
 }
 
+// A length of time; months count 30 days, as elsewhere in the server.
 core::Micros length_argument(FunctionCallInfo fcinfo, int number, const char* argument) {
 	refuse_null_argument(fcinfo, number, argument);
 	const Interval* interval = PG_GETARG_INTERVAL_P(number);

@@ -21,6 +21,9 @@ struct Outcome {
 	TimestampTz backend_start; // of a session that was told to end, else 0
 };
 
+// Whether the caller may learn of a session that it is idle in a transaction: may see it, or end it.
+bool may_know(const Names& names, const core::Session& session);
+
 // An outcome that is not known yet.
 Outcome outcome_for(const Names& names, int pid, Oid role, core::State state);
 void tell(Outcome& outcome, const char* what, const char* detail);
@@ -46,8 +49,8 @@ public:
 	// `most` is the number of rows at most.
 	Endings(std::size_t most, const char* function, bool dry_run);
 
-	// Tells a session to end, or says why not. Sessions that the caller may neither see nor hope to signal
-	// are left out, as in idle_transactions: a row would tell that they are idle.
+	// Tells a session to end, or says why not. Sessions that the caller may not know of are left out, as in
+	// idle_transactions: a row would tell that they are idle.
 	void end(const Names& names, const core::Session& session, const Target& target);
 
 	// A row for something that is not told to end.

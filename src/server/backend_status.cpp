@@ -29,8 +29,8 @@ Read read_entry(const PgBackendStatus* entry, int pid, Status* status, const Sta
 		if (texts != nullptr) {
 			// The entry's owner never overwrites the last byte of either, a zero.
 			memcpy(texts->application_name, entry->st_appname, NAMEDATALEN);
-			memcpy(texts->query, entry->st_activity_raw,
-			       static_cast<size_t>(pgstat_track_activity_query_size));
+			memccpy(texts->query, entry->st_activity_raw, '\0',
+			        static_cast<size_t>(pgstat_track_activity_query_size));
 		}
 		pgstat_end_read_activity(entry, after);
 		if (pgstat_read_activity_complete(before, after))

@@ -216,6 +216,22 @@ core::Kind kind_of(BackendType type, bool has_other_leader) {
 	}
 }
 
+// Whether the status may tell of another transaction than that whose locks were read since `moment`: a remedy
+// would hit that one. A transaction's number is set before the status tells of it, and cleared before its
+// locks are released (xact.c). Without a number, what a session does must be what it did before.
+bool has_gone_on(const PGPROC* proc, const Process& process, const Status& status, TimestampTz moment) {
+	const LocalTransactionId now = compat::local_xid(proc);
+	return now != process.local_xid || (now == InvalidLocalTransactionId && status.state_start > moment);
+}
+
+void forget_transaction(Status& status, const StatusTexts* texts) {
+	status.state = STATE_UNDEFINED;
+	status.xact_start = status.query_start = status.state_start = 0;
+	status.query_id = 0;
+	if (texts != nullptr)
+		texts->query[0] = '\0';
+}
+
 void apply_status(core::Session& session, SessionDetails& details, const Status& status, core::Index self) {
 	details.has_status = true;
 	details.status = status;
@@ -239,7 +255,7 @@ bool may_be_in_transaction(const Status& status) {
 }
 
 // Processes of the lock table get their details; client sessions in a transaction join them.
-void read_details(Arrays& a, const StatusTexts* texts,
+void read_details(Arrays& a, TimestampTz moment, const StatusTexts* texts,
                   void (*take_texts)(core::Session&, const StatusTexts&)) {
 	Status status;
 	for (core::Index i = 0; i < a.session_count; ++i) {
@@ -247,6 +263,8 @@ void read_details(Arrays& a, const StatusTexts* texts,
 		PGPROC* proc = compat::proc_at(a.details[i].process_number);
 		if (session.kind == core::Kind::prepared || !read_status(proc, session.pid, &status, texts))
 			continue;
+		if (has_gone_on(proc, a.processes[i], status, moment))
+			forget_transaction(status, texts);
 		apply_status(session, a.details[i], status, i);
 		if (texts != nullptr)
 			take_texts(session, *texts);
@@ -317,8 +335,7 @@ void take_texts(core::Session& session, const StatusTexts& texts) {
 	session.application_name = pstrdup(texts.application_name);
 	// A session of another database may have sent what is no text in this one's encoding.
 	char* query = pgstat_clip_activity(texts.query);
-	if (!pg_verifymbstr(query, static_cast<int>(strlen(query)), true))
-		keep_ascii(query);
+	make_valid(query);
 	session.query = query;
 }
 
@@ -331,10 +348,12 @@ void name_sessions(Arrays& a, const Names& names) {
 		SessionSlot* slot = slot_of(a.details[i].process_number, session.pid);
 		if ((database == nullptr || role == nullptr) && slot != nullptr &&
 		    copy_names(slot, session.pid, &slot_role, &slot_database)) {
+			make_valid(NameStr(slot_database));
+			make_valid(NameStr(slot_role));
 			if (database == nullptr)
-				database = pstrdup(valid_text(NameStr(slot_database)));
+				database = pstrdup(NameStr(slot_database));
 			if (role == nullptr)
-				role = pstrdup(valid_text(NameStr(slot_role)));
+				role = pstrdup(NameStr(slot_role));
 		}
 		session.datname = view(database);
 		session.usename = view(role);
@@ -364,7 +383,7 @@ Collected* collect(Purpose purpose) {
 	collected->snapshot.now = GetCurrentTimestamp();
 	collected->monotonic = monotonic_now();
 	collected->partition_time = read_lock_table(a);
-	read_details(a, reporting ? &texts : nullptr, take_texts);
+	read_details(a, collected->snapshot.now, reporting ? &texts : nullptr, take_texts);
 
 	SettingValues file;
 	if (reporting)

@@ -10,9 +10,8 @@ namespace {
 
 // As pg_stat_get_activity() shows addresses: none for Unix sockets, whose port is -1.
 void add_client(Rows& rows, const core::Session& session, const SessionDetails& details) {
-	const auto family = details.status.client.addr.ss_family;
-	if (session.masked || !details.has_status ||
-	    (family != AF_INET && family != AF_INET6 && family != AF_UNIX)) {
+	const auto family = details.has_status ? details.status.client.addr.ss_family : sa_family_t{AF_UNSPEC};
+	if (session.masked || (family != AF_INET && family != AF_INET6 && family != AF_UNIX)) {
 		rows.null();
 		rows.null();
 		return;

@@ -89,31 +89,62 @@ void append(Entries& list, const LockEntry& entry) {
 	++list.count;
 }
 
-// Processes in a lock's queue that a mode keeps waiting; for a request, those behind it only.
-int count_waiters(LOCK* lock, const PGPROC* proc, core::LockMode mode, bool granted) {
+// How many processes wait for a lock, by the mode that they want. The last few locks' are kept: a thousand
+// prepared transactions can hold the lock that a thousand sessions await.
+class Queues {
+public:
+	// Those whom `proc` keeps waiting by a mode that it holds, without its own group: one process is looked
+	// at, or all prepared transactions, which are in no group and wait for nothing.
+	int count(LOCK* lock, const PGPROC* proc, core::LockMode held) {
+		Queue& queue = kept_[reinterpret_cast<std::uintptr_t>(lock) / sizeof(LOCK) % kKept];
+		if (queue.lock != lock) {
+			queue = {lock, {}};
+			compat::each_waiter(lock, [&](PGPROC* waiter) {
+				if (!same_group(waiter, proc))
+					++queue.wanted[waiter->waitLockMode];
+			});
+		}
+		int waiters = 0;
+		core::for_each_mode(core::conflicts_of(held),
+		                    [&](std::size_t mode) { waiters += queue.wanted[mode]; });
+		return waiters;
+	}
+
+private:
+	struct Queue {
+		const LOCK* lock;
+		int wanted[core::kLockModes];
+	};
+	static constexpr std::size_t kKept = 64;
+	Queue kept_[kKept] = {};
+};
+
+// Processes behind one in a lock's queue that its request keeps waiting.
+int count_behind(LOCK* lock, const PGPROC* proc) {
+	const auto mode = static_cast<core::LockMode>(proc->waitLockMode);
 	int waiters = 0;
-	bool counts = granted;
+	bool behind = false;
 	compat::each_waiter(lock, [&](PGPROC* waiter) {
 		const auto wanted = static_cast<core::LockMode>(waiter->waitLockMode);
-		if (counts && core::conflict(wanted, core::bit(mode)) && !same_group(waiter, proc))
+		if (behind && core::conflict(wanted, core::bit(mode)) && !same_group(waiter, proc))
 			++waiters;
-		counts = counts || waiter == proc;
+		behind = behind || waiter == proc;
 	});
 	return waiters;
 }
 
-void append_proclock(Entries& list, PROCLOCK* proclock) {
+// What finds no room is looked at again: see read_locks().
+void append_proclock(Entries& list, PROCLOCK* proclock, Queues& queues) {
 	LOCK* lock = proclock->tag.myLock;
 	PGPROC* proc = proclock->tag.myProc;
-	const auto append_mode = [&](core::LockMode mode, bool granted) {
-		// What finds no room is looked at again: see read_locks().
-		const int waiters = list.has_room() ? count_waiters(lock, proc, mode, granted) : 0;
-		append(list, {lock->tag, mode, granted, false, waiters});
-	};
-	core::for_each_mode(static_cast<core::ModeMask>(proclock->holdMask),
-	                    [&](std::size_t mode) { append_mode(static_cast<core::LockMode>(mode), true); });
-	if (proc->waitLock == lock)
-		append_mode(static_cast<core::LockMode>(proc->waitLockMode), false);
+	core::for_each_mode(static_cast<core::ModeMask>(proclock->holdMask), [&](std::size_t number) {
+		const auto mode = static_cast<core::LockMode>(number);
+		append(list, {lock->tag, mode, true, false, list.has_room() ? queues.count(lock, proc, mode) : 0});
+	});
+	if (proc->waitLock == lock) {
+		const auto mode = static_cast<core::LockMode>(proc->waitLockMode);
+		append(list, {lock->tag, mode, false, false, list.has_room() ? count_behind(lock, proc) : 0});
+	}
 }
 
 void append_fastpath(Entries& list, PGPROC* proc) {
@@ -141,9 +172,10 @@ void copy_locks(Entries& list, int pid) {
 	// lock ready for use.
 	if (pid != 0)
 		each_process(pid, [&](PGPROC* proc) { append_fastpath(list, proc); });
+	Queues queues;
 	acquire_tables(pid == 0);
 	each_process(pid, [&](PGPROC* proc) {
-		each_proclock(proc, [&](PROCLOCK* proclock) { append_proclock(list, proclock); });
+		each_proclock(proc, [&](PROCLOCK* proclock) { append_proclock(list, proclock, queues); });
 	});
 	release_tables(pid == 0);
 }

@@ -51,8 +51,11 @@ int read_processes(Holding* found) {
 }
 
 const char* process_name(const Status& status, const StatusTexts& texts) {
-	if (texts.application_name[0] != '\0' || status.type == B_BACKEND)
-		return valid_text(pstrdup(texts.application_name));
+	if (texts.application_name[0] != '\0' || status.type == B_BACKEND) {
+		char* name = pstrdup(texts.application_name);
+		make_valid(name);
+		return name;
+	}
 	return GetBackendTypeDesc(status.type);
 }
 

@@ -17,6 +17,13 @@ inline void release_partitions() {
 		LWLockRelease(LockHashPartitionLockByIndex(i));
 }
 
+// As SetLocktagRelationOid() in lmgr.c.
+inline LOCKTAG relation_tag(Oid relation) {
+	LOCKTAG tag;
+	SET_LOCKTAG_RELATION(tag, IsSharedRelation(relation) ? InvalidOid : MyDatabaseId, relation);
+	return tag;
+}
+
 // Whether two processes are of one lock group. The partitions are held.
 inline bool same_group(const PGPROC* a, const PGPROC* b) {
 	return a == b || (a->lockGroupLeader != nullptr && a->lockGroupLeader == b->lockGroupLeader);

@@ -1,9 +1,12 @@
 // Conditional catalog look-ups, and the texts of locks.
 
 #include "names.h"
+#include "lock_table.h"
 
 extern "C" {
 #include "catalog/pg_attribute.h"
+#include "catalog/pg_index.h"
+#include "utils/inval.h"
 }
 
 namespace unblock::server {
@@ -11,20 +14,43 @@ namespace unblock::server {
 namespace {
 
 // The catalogs that a look-up can read when no cache has the answer, with the indexes it reads them
-// through. To lock an index matters as well: REINDEX locks only that exclusively.
-constexpr Oid kSharedCatalogs[] = {DatabaseRelationId, DatabaseOidIndexId, AuthIdRelationId,
-                                   AuthIdOidIndexId,   AuthMemRelationId,  AuthMemMemRoleIndexId};
+// through. To lock an index matters as well: REINDEX locks only that exclusively. Shared catalogs are
+// described in this database's pg_class, which the server reads again when something has changed there
+// (relcache.c, RelationReloadNailed()).
+constexpr Oid kSharedCatalogs[] = {RelationRelationId, ClassOidIndexId,      DatabaseRelationId,
+                                   DatabaseOidIndexId, AuthIdRelationId,     AuthIdOidIndexId,
+                                   AuthMemRelationId,  AuthMemMemRoleIndexId};
 constexpr Oid kRelationCatalogs[] = {RelationRelationId,       ClassOidIndexId,     AttributeRelationId,
-                                     AttributeRelidNumIndexId, NamespaceRelationId, NamespaceOidIndexId};
+                                     AttributeRelidNumIndexId, NamespaceRelationId, NamespaceOidIndexId,
+                                     IndexRelationId,          IndexRelidIndexId};
 
 void unlock_all(std::span<const Oid> catalogs) {
 	for (const Oid catalog : catalogs)
 		UnlockRelationOid(catalog, AccessShareLock);
 }
 
+// As ConditionalLockRelationOid() in lmgr.c, but that a full lock table is no error: the report may be there
+// to find out who fills it.
+bool lock_if_free(Oid catalog) {
+	const LOCKTAG tag = relation_tag(catalog);
+	LOCALLOCK* lock;
+	switch (LockAcquireExtended(&tag, AccessShareLock, false, true, false, &lock)) {
+	case LOCKACQUIRE_NOT_AVAIL:
+		return false;
+	case LOCKACQUIRE_ALREADY_CLEAR:
+		return true;
+	case LOCKACQUIRE_OK:
+	case LOCKACQUIRE_ALREADY_HELD:
+		break;
+	}
+	AcceptInvalidationMessages();
+	MarkLockClear(lock);
+	return true;
+}
+
 bool lock_all_or_none(std::span<const Oid> catalogs) {
 	for (std::size_t i = 0; i < catalogs.size(); ++i) {
-		if (!ConditionalLockRelationOid(catalogs[i], AccessShareLock)) {
+		if (!lock_if_free(catalogs[i])) {
 			unlock_all(catalogs.first(i));
 			return false;
 		}
@@ -101,6 +127,10 @@ Names open_names() {
 	Names names;
 	names.shared = lock_all_or_none(kSharedCatalogs);
 	names.relations = OidIsValid(MyDatabaseId) && lock_all_or_none(kRelationCatalogs);
+	if (MyProcPort != nullptr) {
+		names.known_database = MyDatabaseId;
+		names.known_name = MyProcPort->database_name;
+	}
 	return names;
 }
 
@@ -114,7 +144,7 @@ void close_names(const Names& names) {
 Names only_database(Oid database, const char* name) {
 	Names names;
 	names.known_database = database;
-	names.known_name = name == nullptr ? nullptr : valid_text(name);
+	names.known_name = name;
 	return names;
 }
 
@@ -128,14 +158,30 @@ void keep_ascii(char* text) {
 			*text = '?';
 }
 
+bool make_valid(char* text) {
+	const bool valid = pg_verifymbstr(text, static_cast<int>(strlen(text)), true);
+	if (!valid)
+		keep_ascii(text);
+	return valid;
+}
+
+// Shared catalogs have names in the encodings of the databases that they were made in.
 char* database_name(const Names& names, Oid database) {
+	char* name = nullptr;
 	if (names.known_name != nullptr && names.known_database == database)
-		return pstrdup(names.known_name);
-	return names.shared && OidIsValid(database) ? get_database_name(database) : nullptr;
+		name = pstrdup(names.known_name);
+	else if (names.shared && OidIsValid(database))
+		name = get_database_name(database);
+	if (name != nullptr)
+		make_valid(name);
+	return name;
 }
 
 char* role_name(const Names& names, Oid role) {
-	return names.shared && OidIsValid(role) ? GetUserNameFromId(role, true) : nullptr;
+	char* name = names.shared && OidIsValid(role) ? GetUserNameFromId(role, true) : nullptr;
+	if (name != nullptr)
+		make_valid(name);
+	return name;
 }
 
 char* current_role_name() {

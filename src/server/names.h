@@ -12,7 +12,7 @@ namespace unblock::server {
 struct Names {
 	bool shared = false;    // databases, roles and their members
 	bool relations = false; // relations of the current database
-	// Where no catalog can be read, the one database whose name is known anyway.
+	// The one database whose name is known without a look.
 	Oid known_database = InvalidOid;
 	const char* known_name = nullptr;
 };
@@ -39,8 +39,11 @@ char* current_role_name();
 // this database's encoding, else "?".
 const char* valid_text(const char* name);
 
-// Makes every other byte '?'.
+// Makes every byte beyond ASCII '?'.
 void keep_ascii(char* text);
+
+// The same, but only if the bytes are no text in this database's encoding. Returns whether they are.
+bool make_valid(char* text);
 
 // What the lock is on, readable: "relation public.features", "tuple (0,5) of public.hot", "transaction
 // 742", "advisory 42". Palloc'd, never nullptr.

@@ -27,11 +27,11 @@ PreparedTransaction from_row(HeapTupleHeader row) {
 	bool nulls[5];
 	heap_deform_tuple(&tuple, columns, values, nulls);
 	ReleaseTupleDesc(columns);
-	const char* gid = TextDatumGetCString(values[1]);
-	const char* shown = valid_text(gid);
+	char* gid = TextDatumGetCString(values[1]);
+	const bool exact = make_valid(gid);
 	return {DatumGetTransactionId(values[0]),
-	        shown,
-	        shown == gid,
+	        gid,
+	        exact,
 	        DatumGetTimestampTz(values[2]),
 	        DatumGetObjectId(values[3]),
 	        DatumGetObjectId(values[4])};
@@ -60,7 +60,10 @@ PreparedTransactions prepared_transactions() {
 		const Datum row = FunctionCallInvoke(call);
 		if (result.isDone == ExprEndResult || found.count == max_prepared_xacts)
 			break;
-		found.list[found.count++] = from_row(DatumGetHeapTupleHeader(row));
+		// Another transaction may be taking the place of one that has just ended.
+		const PreparedTransaction transaction = from_row(DatumGetHeapTupleHeader(row));
+		if (TransactionIdIsNormal(transaction.xid))
+			found.list[found.count++] = transaction;
 	}
 	FreeExprContext(result.econtext, true);
 	return found;

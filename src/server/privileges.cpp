@@ -29,15 +29,11 @@ bool may_signal(const Names& names, Oid role) {
 		return is_known_superuser() || role == GetUserId();
 	if ((!OidIsValid(role) || superuser_arg(role)) && !superuser())
 		return false;
-	return has_privs_of_role(GetUserId(), role) || may_signal_others(names);
+	return has_privs_of_role(GetUserId(), role) || has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND);
 }
 
 bool may_read_settings(const Names& names) {
 	return names.shared ? has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS) : is_known_superuser();
-}
-
-bool may_signal_others(const Names& names) {
-	return names.shared ? has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND) : is_known_superuser();
 }
 
 } // namespace unblock::server

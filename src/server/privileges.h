@@ -20,7 +20,4 @@ bool may_signal(const Names& names, Oid role);
 // As the server shows settings that are for superusers and pg_read_all_settings (guc.c, GUC_SUPERUSER_ONLY).
 bool may_read_settings(const Names& names);
 
-// Whether the user may signal sessions of roles other than their own, superusers' apart.
-bool may_signal_others(const Names& names);
-
 } // namespace unblock::server

@@ -3,6 +3,7 @@
 
 #include "actions.h"
 #include "boundary.h"
+#include "lock_table.h"
 #include "memory.h"
 #include "prepared.h"
 
@@ -12,16 +13,13 @@ namespace {
 
 // --- arguments ---------------------------------------------------------------------------------------
 
-// The tag as lmgr.c, SetLocktagRelationOid() sets it.
 LOCKTAG relation_argument(FunctionCallInfo fcinfo, int number) {
 	refuse_null_argument(fcinfo, number, "relation");
 	const Oid relation = PG_GETARG_OID(number);
 	if (get_rel_name(relation) == nullptr)
 		ereport(ERROR,
 		        (errcode(ERRCODE_UNDEFINED_TABLE), errmsg("relation with OID %u does not exist", relation)));
-	LOCKTAG tag;
-	SET_LOCKTAG_RELATION(tag, IsSharedRelation(relation) ? InvalidOid : MyDatabaseId, relation);
-	return tag;
+	return relation_tag(relation);
 }
 
 core::LockMode mode_argument(FunctionCallInfo fcinfo, int number) {
@@ -115,6 +113,18 @@ const InTheWay& find_in_the_way(const Collected& collected, core::Index lock, co
 	return **found;
 }
 
+// Of the sessions that the caller may not know of: whether they are idle is not told, but the way is not
+// clear. That they hold the lock is in pg_locks.
+void tell_hidden(int hidden) {
+	if (hidden > 0)
+		ereport(NOTICE,
+		        (errmsg_plural("%d session that you may neither see nor end is in the way",
+		                       "%d sessions that you may neither see nor end are in the way",
+		                       static_cast<unsigned long>(hidden), hidden),
+		         errhint("Members of pg_read_all_stats see them; members of pg_signal_backend can end "
+		                 "all but superusers' sessions.")));
+}
+
 bool is_to_end(const core::Session& session, core::Time now, core::Micros older_than) {
 	return session.kind == core::Kind::client && session.pid != MyProcPid &&
 	       core::idle_in_transaction(session) && now - session.state_start >= older_than;
@@ -158,10 +168,13 @@ PGDLLEXPORT Datum pg_unblock_clear_path(PG_FUNCTION_ARGS) {
 	    find_in_the_way(collected, find_lock(collected, tag), mode, sessions_among(holders, collected));
 	Endings endings(in_the_way.size() + prepared.size(), "unblock.clear_path", dry_run);
 	const Names names = open_names();
+	int hidden = 0;
 	for (const core::InTheWay& found : in_the_way) {
 		const core::Session& session = collected.sessions[found.node];
 		if (session.kind == core::Kind::prepared)
 			add_prepared(endings, names, session);
+		else if (session.pid != MyProcPid && !may_know(names, session))
+			++hidden;
 		else if (is_to_end(session, collected.snapshot.now, older_than)) {
 			Target target = target_of(session);
 			// While it is idle it goes on holding the lock, but those who wait for it may have gone.
@@ -173,6 +186,7 @@ PGDLLEXPORT Datum pg_unblock_clear_path(PG_FUNCTION_ARGS) {
 	for (const core::Session& transaction : prepared)
 		add_prepared(endings, names, transaction);
 	close_names(names);
+	tell_hidden(hidden);
 	endings.finish(rows);
 	return 0;
 }

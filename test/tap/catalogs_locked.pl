@@ -102,6 +102,15 @@ for my $catalog (qw(pg_class pg_attribute pg_namespace)) {
 	$holder->quit;
 }
 
+# Shared catalogs are described in pg_class too: after a change to their descriptions they cannot be read without it.
+{
+	my $holder = $server->idle_session('LOCK TABLE pg_class', dbname => 'shop');
+	$server->ask($_) for 'ALTER DATABASE postgres CONNECTION LIMIT 99', 'VACUUM ANALYZE pg_database';
+	is_deeply(answers($inside, 'prepared'), expected($by_oid), 'pg_class locked, shared catalogs vacuumed');
+	$holder->quit;
+	$server->wait_until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $holder->{pid})");
+}
+
 # Databases and roles: what each session has published is known, and OIDs stand for the rest.
 {
 	my $monitor = warm_session(dbname => 'shop', user => 'monitor');

@@ -23,7 +23,7 @@ FROM pg_stat_get_activity(pg_backend_pid()) \gset
 BEGIN \; UPDATE hot SET value = :pid WHERE :start > 0 \; SELECT pg_sleep(0.001) \; COMMIT;
 SQL
 my $churn = IPC::Run::start(
-	[ $server->installed_command('pgbench'), '-n', '-C', '-c', '8', '-T', '3600', '-f', $script, '-d',
+	[ $server->installed_command('pgbench'), '-n', '-C', '-c', '8', '-T', '3600', '-f', $script,
 		$server->connstr('postgres') ],
 	'>', '/dev/null', '2>', '/dev/null');
 $server->wait_until('EXISTS (SELECT FROM unblock.lock_waits)');
