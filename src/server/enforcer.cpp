@@ -170,12 +170,15 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 	follow_clocks(memory, moment);
 	auto* graph = Owned<core::WaitGraph>::in(CurrentMemoryContext);
 	const core::Turn* turn = nullptr;
-	core_phase([&memory, collected, graph, &cluster, &moment, &turn] {
+	core::Micros graph_time = 0;
+	core_phase([&memory, collected, graph, &cluster, &moment, &turn, &graph_time] {
 		const core::Snapshot& snapshot = collected->snapshot;
 		memory.clock.correct({collected->sessions, snapshot.sessions.size()},
 		                     {collected->waiters, snapshot.waiters.size()});
 		memory.waits.look(snapshot, moment.monotonic);
+		const core::Micros begin = monotonic_now();
 		graph->make(snapshot);
+		graph_time = monotonic_now() - begin;
 		turn = &memory.policy.look(**graph, cluster, moment.monotonic);
 	});
 	Statistics& statistics = shared_state()->statistics;
@@ -183,6 +186,7 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 	record(statistics.look_time, static_cast<uint64>(monotonic_now() - start));
 	record(statistics.snapshot_time, collected->total_time);
 	record(statistics.partition_time, collected->partition_time);
+	record(statistics.graph_time, static_cast<uint64>(graph_time));
 
 	for (const core::Decision& decision : turn->decisions)
 		carry_out(memory, *collected, decision);

@@ -29,8 +29,8 @@ void initialize(Measure& measure) {
 }
 
 void initialize(Statistics& statistics) {
-	for (Measure* measure :
-	     {&statistics.snapshot_time, &statistics.partition_time, &statistics.look_time, &statistics.end_time})
+	for (Measure* measure : {&statistics.look_time, &statistics.snapshot_time, &statistics.partition_time,
+	                         &statistics.graph_time, &statistics.end_time})
 		initialize(*measure);
 	for (pg_atomic_uint64& counter : statistics.count)
 		pg_atomic_init_u64(&counter, 0);

@@ -35,6 +35,7 @@ struct Statistics {
 	Measure look_time;      // snapshot, graph and policy
 	Measure snapshot_time;  // of that, reading the lock table and session states
 	Measure partition_time; // of that, with the lock manager's partition locks held
+	Measure graph_time;     // of look_time, making the wait graph
 	Measure end_time;       // from the signal to the end of the session
 };
 

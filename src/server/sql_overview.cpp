@@ -92,6 +92,7 @@ PGDLLEXPORT Datum pg_unblock_stats(PG_FUNCTION_ARGS) {
 	add_measure(rows, "look_time", shared->statistics.look_time, looks);
 	add_measure(rows, "snapshot_time", shared->statistics.snapshot_time, looks);
 	add_measure(rows, "partition_lock_time", shared->statistics.partition_time, looks);
+	add_measure(rows, "graph_time", shared->statistics.graph_time, looks);
 	add_measure(rows, "end_time", shared->statistics.end_time, counter_value(kEndsSeen));
 	return 0;
 }
