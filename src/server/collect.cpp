@@ -133,17 +133,23 @@ void copy_lock(Arrays& a, LOCK* lock) {
 	copy.waiters = a.waiter_count - copy.first_waiter;
 }
 
-// Has the fields of waiting processes fetched into the processor's cache. With a thousand of them the locks
-// would be held for that rather than for the copying. Without locks, since it is a hint only.
-void prefetch_waiters() {
+// A prefetch would be no more than a hint, which processors do not follow where the page is unknown to them.
+void touch(const void* memory) {
+	static_cast<void>(*static_cast<const volatile char*>(memory));
+}
+
+// Brings the fields of waiting processes into the processor's cache. With a thousand of them the locks would
+// be held for that rather than for the copying. What is read here without locks is not used.
+void warm_up_waiters() {
 	for (int number = 0; number < compat::process_count(); ++number) {
 		const PGPROC* proc = compat::proc_at(number);
 		if (proc->waitLock == nullptr)
 			continue;
-		__builtin_prefetch(&proc->xid);
-		__builtin_prefetch(&proc->roleId);
-		__builtin_prefetch(&proc->waitStart);
-		__builtin_prefetch(&proc->lockGroupLeader);
+		touch(&proc->links);
+		touch(&proc->xid);
+		touch(&proc->roleId);
+		touch(&proc->waitStart);
+		touch(&proc->lockGroupLeader);
 	}
 }
 
@@ -166,7 +172,7 @@ uint64 microseconds_since(core::Micros start) {
 uint64 read_lock_table(Arrays& a) {
 	for (;;) {
 		clear(a);
-		prefetch_waiters();
+		warm_up_waiters();
 		const core::Micros start = monotonic_now();
 		copy_awaited_locks(a);
 		const uint64 held = microseconds_since(start);
