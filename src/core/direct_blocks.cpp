@@ -1,6 +1,7 @@
 // Counts by lock and mode: one walk along each queue.
 #include "direct_blocks.h"
 #include "best_of_others.h"
+#include "blocker_lists.h"
 
 #include <algorithm>
 #include <utility>
@@ -86,6 +87,7 @@ private:
 		if (waits.empty())
 			return;
 		std::sort(waits.begin(), waits.end());
+		const BlockerLists lists(groups_);
 		std::vector<Index> counted_for(nodes_.size(), kNone);
 		for (const auto& [node, waiter] : waits) {
 			const auto count_once = [&, group = node](const auto& blocker) {
@@ -93,7 +95,7 @@ private:
 					++nodes_[blocker.node].direct_waiters;
 				return true;
 			};
-			for_each_blocker(groups_, waiter, count_once, count_once);
+			lists.for_each_blocker(waiter, count_once, count_once);
 		}
 	}
 

@@ -21,7 +21,7 @@ struct Edges {
 
 // At most `most` pairs: lock by lock, in the order of each queue, those who hold the lock before those who
 // are ahead. Several processes of one session that wait for the same lock in the same mode count once for
-// each blocker. O(holders + queue) of its lock for each wait. Throws std::bad_alloc.
+// each blocker. O(waiters + holders), and O(log pairs) for each pair of each process. Throws std::bad_alloc.
 Edges edges(const WaitGraph& graph, std::size_t most);
 
 // Of each wait the one pair with its primary blocker, of a graph with more pairs than can be shown: `cut`

@@ -61,12 +61,6 @@ public:
 	// Same index as in Snapshot::waiters.
 	const GroupWaiter& waiter(Index waiter) const noexcept { return waiters_[waiter]; }
 
-	// Those ahead of a waiter in its queue.
-	std::span<const GroupWaiter> ahead_of(Index waiter) const noexcept {
-		const Index first = snapshot_.locks[snapshot_.waiters[waiter].lock].first_waiter;
-		return {waiters_.data() + first, waiter - first};
-	}
-
 	// When a wait began; one without a start has begun just now.
 	Time wait_start(Index waiter) const noexcept {
 		const Time start = snapshot_.waiters[waiter].wait_start;
@@ -99,20 +93,6 @@ private:
 	};
 	std::vector<AtLock> at_lock_;
 };
-
-// Calls hard(GroupHolder), then queued(GroupWaiter), once for each distinct node that a wait waits for:
-// hard for those that hold, queued for the others, until one of them returns false. O(holders + queue) of the
-// lock.
-template <typename Hard, typename Queued>
-void for_each_blocker(const LockGroups& groups, Index waiter, Hard hard, Queued queued) {
-	const GroupWaiter& self = groups.waiter(waiter);
-	for (const GroupHolder& holder : groups.holders_of(groups.snapshot().waiters[waiter].lock))
-		if (holder.node != self.node && (holder.blocks & bit(self.mode)) && !hard(holder))
-			return;
-	for (const GroupWaiter& ahead : groups.ahead_of(waiter))
-		if (ahead.node != self.node && (ahead.blocks & bit(self.mode)) && !queued(ahead))
-			return;
-}
 
 // Order among nodes that are otherwise equal: the oldest transaction, then the lower pid.
 inline std::tuple<Time, std::int32_t, Index> seniority(const Snapshot& snapshot, Index node) noexcept {

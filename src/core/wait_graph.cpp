@@ -3,6 +3,7 @@
 
 #include "best_of_others.h"
 #include "block_graph.h"
+#include "blocker_lists.h"
 #include "digraph.h"
 #include "direct_blocks.h"
 #include "lock_groups.h"
@@ -88,7 +89,8 @@ struct WaitGraph::Impl {
 	std::vector<Index> component_of; // by node; kNone in no wait
 	std::optional<Digraph> reversed; // from waiters to blockers
 	std::optional<RootSets> root_sets;
-	std::vector<bool> top_of_cycle; // by node
+	std::vector<bool> top_of_cycle;            // by node
+	std::optional<BlockerLists> blocker_lists; // once somebody asks
 };
 
 // All that takes the whole graph: cycles, frees, totals, roots.
@@ -255,10 +257,12 @@ std::vector<Blocker> WaitGraph::blockers_of(Index waiter, std::size_t most) cons
 	std::vector<Blocker> found;
 	if (most == 0)
 		return found;
+	if (!impl_->blocker_lists)
+		impl_->blocker_lists.emplace(impl_->groups);
 	found.reserve(std::min<std::size_t>(impl_->waiters[waiter].blockers, most));
 	const ModeMask conflicts = conflicts_of(snapshot().waiters[waiter].mode);
-	for_each_blocker(
-	    impl_->groups, waiter,
+	impl_->blocker_lists->for_each_blocker(
+	    waiter,
 	    [&](const GroupHolder& holder) {
 		    const unsigned conflicting = holder.modes & conflicts;
 		    found.push_back({holder.node, Blocks::hard, strongest(static_cast<ModeMask>(conflicting))});

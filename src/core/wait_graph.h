@@ -65,11 +65,11 @@ public:
 	// Builds the whole graph. The arrays behind the snapshot must outlive it.
 	//
 	// Time and memory are linear in sessions, waiters and holders (dominators add a logarithm) for all but
-	// three things: each wait of a lock group with several waits costs its lock's length; blocked_total of
-	// sessions that neither free all they reach nor stand in a queue is counted by one walk over the graph
-	// for each 64 different sets of nodes that lead out of what they free (those of all holders of one mode
-	// of one lock are the same set); and where different sets of roots meet, each different union costs its
-	// size. Throws std::bad_alloc only.
+	// three things: each wait of a lock group with several waits costs the number of its blockers;
+	// blocked_total of sessions that neither free all they reach nor stand in a queue is counted by one walk
+	// over the graph for each 64 different sets of nodes that lead out of what they free (those of all
+	// holders of one mode of one lock are the same set); and where different sets of roots meet, each
+	// different union costs its size. Throws std::bad_alloc only.
 	explicit WaitGraph(const Snapshot& snapshot);
 
 	const Snapshot& snapshot() const noexcept;
@@ -100,7 +100,8 @@ public:
 	Index cycle_of(Index session) const noexcept;
 
 	// The direct blockers of one wait, at most `most` of them, hard ones first (a session that holds and is
-	// queued counts as hard), each node once. O(holders + queue) of its lock. Throws std::bad_alloc.
+	// queued counts as hard), each node once. O(1) for each; the first call of a graph, which draws up lists
+	// for all waits, O(waiters + holders). Throws std::bad_alloc.
 	std::vector<Blocker> blockers_of(Index waiter, std::size_t most = SIZE_MAX) const;
 
 	// The nodes of these sessions and all that they wait for, directly or through others; ascending by

@@ -1,4 +1,5 @@
 // What the graph costs as it grows, for the shapes that real incidents have.
+#include "core/edges.h"
 #include "core/wait_graph.h"
 #include "../unit/graph_builder.h"
 
@@ -50,25 +51,17 @@ void measure(benchmark::State& state, Measured measured) {
 		measured();
 }
 
-void build(benchmark::State& state, GraphBuilder& b) {
-	const Snapshot snapshot = b.snapshot();
-	measure(state, [&snapshot] {
-		const WaitGraph graph(snapshot);
-		benchmark::DoNotOptimize(graph.roots().data());
-	});
-}
+using Shape = void (*)(GraphBuilder& b, int size);
 
 // Updates of one row, all behind one idle writer.
-void row_lock_pile(benchmark::State& state) {
-	GraphBuilder b;
+void row_lock_pile(GraphBuilder& b, int updates) {
 	const auto transaction = b.lock("transaction 742");
 	const auto tuple = b.lock("tuple (0,1) of relation public.t");
 	const auto first = b.session(2);
 	b.hold(transaction, b.session(1), LockMode::exclusive).wait(transaction, first, LockMode::share);
 	b.hold(tuple, first, LockMode::exclusive);
-	for (int i = 1; i < state.range(0); ++i)
+	for (int i = 1; i < updates; ++i)
 		b.wait(tuple, b.session(2 + i), LockMode::exclusive);
-	build(state, b);
 }
 
 // Updates of one row, all behind one idle writer, and the locks that they all hold on the table.
@@ -93,103 +86,135 @@ void add_alter(GraphBuilder& b, Index table, int readers, std::int32_t pid) {
 }
 
 // The same while an ALTER TABLE waits for all of them, and readers behind it.
-void row_pile_with_alter(benchmark::State& state) {
-	const int updates = static_cast<int>(state.range(0));
-	GraphBuilder b;
+void row_pile_with_alter(GraphBuilder& b, int updates) {
 	const auto table = b.lock("relation public.t");
 	add_row_pile(b, table, updates, 1);
 	add_alter(b, table, updates / 10, 100'000);
-	build(state, b);
 }
 
 // Two tables with ten hot rows each, and an ALTER TABLE of each.
-void many_hot_rows_with_alter(benchmark::State& state) {
-	const int updates = static_cast<int>(state.range(0));
-	GraphBuilder b;
+void many_hot_rows_with_alter(GraphBuilder& b, int updates) {
 	for (int t = 0; t < 2; ++t) {
 		const auto table = b.lock("relation public.t");
 		for (int row = 0; row < 10; ++row)
 			add_row_pile(b, table, updates / 20, (10 * t + row + 1) * 100'000);
 		add_alter(b, table, updates / 20, (t + 100) * 100'000);
 	}
-	build(state, b);
 }
 
 // Three migrations behind an open SELECT, everyone else behind the migrations.
-void readers_behind_exclusive(benchmark::State& state) {
-	GraphBuilder b;
+void readers_behind_exclusive(GraphBuilder& b, int readers) {
 	const auto table = b.lock("relation public.t");
 	b.hold(table, b.session(1), LockMode::access_share);
 	for (int i = 0; i < 3; ++i)
 		b.wait(table, b.session(2 + i), LockMode::access_exclusive);
-	for (int i = 0; i < state.range(0); ++i)
+	for (int i = 0; i < readers; ++i)
 		b.wait(table, b.session(10 + i), LockMode::access_share);
-	build(state, b);
 }
 
-// Half of them hold, half of them wait, in every mode.
-void mixed_modes(benchmark::State& state) {
-	GraphBuilder b;
+// Indexes wait for a writer, a migration behind them, and readers for the migration alone.
+void readers_behind_the_last(GraphBuilder& b, int waiters) {
 	const auto table = b.lock("relation public.t");
-	for (int i = 0; i < state.range(0) / 2; ++i)
-		b.hold(table, b.session(1 + i), static_cast<LockMode>(1 + i % 3));
-	for (int i = 0; i < state.range(0) / 2; ++i)
-		b.wait(table, b.session(100'000 + i), static_cast<LockMode>(1 + i * 5 % 8));
-	build(state, b);
+	b.hold(table, b.session(1), LockMode::row_exclusive);
+	for (int i = 0; i < waiters / 2; ++i)
+		b.wait(table, b.session(10 + i), LockMode::share);
+	b.wait(table, b.session(2), LockMode::access_exclusive);
+	for (int i = 0; i < waiters / 2; ++i)
+		b.wait(table, b.session(100'000 + i), LockMode::access_share);
 }
 
-void chain(benchmark::State& state) {
-	GraphBuilder b;
+// Waits in every mode behind holders of several.
+void mixed_modes(GraphBuilder& b, int waiters) {
+	const auto table = b.lock("relation public.t");
+	for (int i = 0; i < waiters / 10; ++i)
+		b.hold(table, b.session(1 + i), static_cast<LockMode>(1 + i % 3));
+	for (int i = 0; i < waiters; ++i)
+		b.wait(table, b.session(100'000 + i), static_cast<LockMode>(1 + i * 5 % 8));
+}
+
+void chain(GraphBuilder& b, int length) {
 	Index above = b.session(1);
-	for (int i = 0; i < state.range(0); ++i) {
+	for (int i = 0; i < length; ++i) {
 		const auto transaction = b.lock("transaction");
 		b.hold(transaction, above, LockMode::exclusive);
 		above = b.session(2 + i);
 		b.wait(transaction, above, LockMode::share);
 	}
-	build(state, b);
 }
 
 // One queue in which everyone holds something that somebody else awaits: no shortcut counts here.
-void web(benchmark::State& state) {
-	GraphBuilder b;
+void web(GraphBuilder& b, int size) {
 	const auto table = b.lock("relation public.t");
 	b.hold(table, b.session(1), LockMode::share).hold(table, b.session(2), LockMode::share);
-	for (int i = 0; i < state.range(0) / 2; ++i) {
+	for (int i = 0; i < size / 2; ++i) {
 		const auto waiter = b.session(3 + i);
 		const auto transaction = b.lock("transaction");
 		b.wait(table, waiter, LockMode::exclusive);
 		b.hold(transaction, waiter, LockMode::exclusive);
 		b.wait(transaction, b.session(100'000 + i), LockMode::share);
 	}
-	build(state, b);
 }
 
-void chains_of_the_pile(benchmark::State& state) {
+// A chain in which each step is blocked by one more root: every waiter has roots of its own.
+void staircase(GraphBuilder& b, int steps) {
+	Index above = b.session(1);
+	for (int i = 0; i < steps; ++i) {
+		const auto table = b.lock("relation");
+		b.hold(table, above, LockMode::share).hold(table, b.session(100'000 + i), LockMode::share);
+		above = b.session(2 + i);
+		b.wait(table, above, LockMode::row_exclusive);
+	}
+}
+
+template <class Use>
+void build(benchmark::State& state, Shape shape, Use use) {
 	GraphBuilder b;
-	const auto tuple = b.lock("tuple (0,1) of relation public.t");
-	b.hold(tuple, b.session(1), LockMode::exclusive);
-	for (int i = 0; i < state.range(0); ++i)
-		b.wait(tuple, b.session(2 + i), LockMode::exclusive, ago(0.001 * i));
+	shape(b, static_cast<int>(state.range(0)));
 	const Snapshot snapshot = b.snapshot();
-	const WaitGraph graph(snapshot);
-	measure(state, [&graph] { benchmark::DoNotOptimize(chains(graph).data()); });
+	measure(state, [&] { use(WaitGraph(snapshot)); });
+}
+
+void graph_of(benchmark::State& state, Shape shape) {
+	build(state, shape, [](const WaitGraph& graph) { benchmark::DoNotOptimize(graph.roots().data()); });
+}
+
+// With the first few blockers of each, as blocking_chains lists them.
+void chains_of(benchmark::State& state, Shape shape) {
+	build(state, shape, [](const WaitGraph& graph) {
+		for (const ChainRow& row : chains(graph))
+			if (const Index waiter = graph.node(row.node).waiter; waiter != kNone)
+				benchmark::DoNotOptimize(graph.blockers_of(waiter, 11).data());
+	});
+}
+
+void edges_of(benchmark::State& state, Shape shape) {
+	build(state, shape,
+	      [](const WaitGraph& graph) { benchmark::DoNotOptimize(edges(graph, SIZE_MAX).list.data()); });
 }
 
 void sizes(benchmark::internal::Benchmark* bench) {
-	for (const int waiters_and_holders : {100, 300, 1000, 3000, 10'000})
-		bench->Arg(waiters_and_holders);
+	for (const int size : {100, 300, 1000, 3000, 10'000})
+		bench->Arg(size);
 	bench->Unit(benchmark::kMillisecond);
 }
 
-BENCHMARK(row_lock_pile)->Apply(sizes);
-BENCHMARK(row_pile_with_alter)->Apply(sizes);
-BENCHMARK(many_hot_rows_with_alter)->Apply(sizes);
-BENCHMARK(readers_behind_exclusive)->Apply(sizes);
-BENCHMARK(mixed_modes)->Apply(sizes);
-BENCHMARK(chain)->Apply(sizes);
-BENCHMARK(web)->Apply(sizes);
-BENCHMARK(chains_of_the_pile)->Apply(sizes);
+#define BENCHMARK_SHAPE(what, shape) BENCHMARK_CAPTURE(what, shape, shape)->Apply(sizes)
+
+BENCHMARK_SHAPE(graph_of, row_lock_pile);
+BENCHMARK_SHAPE(graph_of, row_pile_with_alter);
+BENCHMARK_SHAPE(graph_of, many_hot_rows_with_alter);
+BENCHMARK_SHAPE(graph_of, readers_behind_exclusive);
+BENCHMARK_SHAPE(graph_of, mixed_modes);
+BENCHMARK_SHAPE(graph_of, chain);
+BENCHMARK_SHAPE(graph_of, web);
+BENCHMARK_SHAPE(graph_of, staircase);
+BENCHMARK_SHAPE(chains_of, row_lock_pile);
+BENCHMARK_SHAPE(chains_of, readers_behind_exclusive);
+BENCHMARK_SHAPE(chains_of, readers_behind_the_last);
+BENCHMARK_SHAPE(chains_of, mixed_modes);
+// Of the other shapes the pairs themselves are n * n.
+BENCHMARK_SHAPE(edges_of, readers_behind_exclusive);
+BENCHMARK_SHAPE(edges_of, readers_behind_the_last);
 
 } // namespace
 } // namespace unblock::core::test
