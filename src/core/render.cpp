@@ -93,11 +93,12 @@ private:
 
 	void draw(const Item& item);
 	void draw_session(const Item& item, const std::string& head, const std::string& below);
+	void add_line(const std::string& indent, std::string_view text);
 	std::string first_line(const Item& item, std::size_t room) const;
 	std::string doing(Index row) const;
 	std::string lock_line(Index row, std::size_t room) const;
 	std::string more_waits(Index row) const;
-	std::string statement(Index row, std::size_t room) const;
+	std::string more_siblings(const Item& item) const;
 
 	std::string wait_time(const Session& waiting, const Waiter& waiter) const {
 		if (waiting.masked || waiter.wait_start == 0)
@@ -193,15 +194,10 @@ void Tree::draw(const Item& item) {
 	}
 	below += item.opens ? chars_.stem : chars_.no_stem;
 
-	if (item.row != kNone) {
+	if (item.row != kNone)
 		draw_session(item, head, below);
-		return;
-	}
-	head.append(chars_.ellipsis).append(" and ").append(std::to_string(item.more));
-	head.append(" more wait for ").append(name(item.mode));
-	if (item.longest >= 0)
-		head.append(", longest ").append(duration(item.longest));
-	lines_.push_back(std::move(head));
+	else
+		add_line(head, more_siblings(item));
 }
 
 void Tree::draw_session(const Item& item, const std::string& head, const std::string& below) {
@@ -213,13 +209,20 @@ void Tree::draw_session(const Item& item, const std::string& head, const std::st
 	if (!line.empty() && !held_up.empty() && display_width(line) + 2 + held_up.size() <= room)
 		line += "; " + held_up;
 	else if (!held_up.empty()) {
-		if (!line.empty())
-			lines_.push_back(below + line);
+		add_line(below, line);
 		line = held_up;
 	}
-	for (const std::string& text : {line, more_waits(item.row), statement(item.row, room)})
-		if (!text.empty())
-			lines_.push_back(below + text);
+	add_line(below, line);
+	add_line(below, more_waits(item.row));
+	const Session& self = session(rows_[item.row].node);
+	add_line(below, self.masked ? kInsufficientPrivilege : self.query);
+}
+
+// Cut to what the indent leaves of the width; nothing for an empty text.
+void Tree::add_line(const std::string& indent, std::string_view text) {
+	const std::string line = fit(text, width_ - display_width(indent));
+	if (!line.empty())
+		lines_.push_back(indent + line);
 }
 
 // Who it is and what it does. Where both do not fit, names are cut first.
@@ -275,7 +278,7 @@ std::string Tree::lock_line(Index row, std::size_t room) const {
 			way += ", and by " + std::to_string(queue.hard_blockers - 1) + " more";
 	}
 	const std::size_t label_room = room > way.size() + 3 + 12 ? room - way.size() - 3 : 12;
-	return fit("on " + fit(snapshot_.locks[wait(row).lock].label, label_room) + way, room);
+	return "on " + fit(snapshot_.locks[wait(row).lock].label, label_room) + way;
 }
 
 // A parallel query can wait in several of its processes at once; one of the waits is drawn.
@@ -284,9 +287,12 @@ std::string Tree::more_waits(Index row) const {
 	return waits > 1 ? "and waits in " + std::to_string(waits - 1) + " more of its processes" : std::string();
 }
 
-std::string Tree::statement(Index row, std::size_t room) const {
-	const Session& self = session(rows_[row].node);
-	return fit(self.masked ? kInsufficientPrivilege : self.query, room);
+std::string Tree::more_siblings(const Item& item) const {
+	std::string text(chars_.ellipsis);
+	text.append(" and ").append(std::to_string(item.more)).append(" more wait for ").append(name(item.mode));
+	if (item.longest >= 0)
+		text.append(", longest ").append(duration(item.longest));
+	return text;
 }
 
 } // namespace

@@ -431,6 +431,23 @@ std::string without_spaces(std::string text) {
 	return text;
 }
 
+void add_pile_below_a_chain(GraphBuilder& b) {
+	Index above = b.session(20);
+	for (int i = 0; i < 20; ++i) {
+		const LockRef transaction = b.lock("transaction");
+		b.hold(transaction, above, LockMode::exclusive);
+		above = b.session(21 + i);
+		b.wait(transaction, above, LockMode::share);
+	}
+	const LockRef table = b.lock("relation public.u");
+	b.hold(table, above, LockMode::access_exclusive);
+	for (int i = 0; i < 12; ++i)
+		b.wait(table, b.session(50 + i), LockMode::share_update_exclusive, ago(200));
+	const SessionRef leader = b.session(70);
+	for (int i = 1; i <= 12; ++i)
+		b.wait(table, b.worker_of(leader, 70 + i), LockMode::access_share);
+}
+
 TEST(Tree, StaysWithinItsWidthAndOnItsLines) {
 	Incident b;
 	b.readers(4);
@@ -440,6 +457,7 @@ TEST(Tree, StaysWithinItsWidthAndOnItsLines) {
 		b.at(i).application_name = b.keep(kNasty);
 	}
 	b.features->label = b.keep("relation public.\xE6\x97\xA5\xE6\x9C\xAC\n" + std::string(60, 'x'));
+	add_pile_below_a_chain(b);
 	for (int width = -1; width <= 200; ++width)
 		for (const bool unicode : {true, false})
 			for (const std::string& line : lines_of(b, {.unicode = unicode, .width = width})) {
