@@ -13,19 +13,16 @@ namespace {
 // Tells pairs that were listed before: of sessions that wait in several of their processes.
 class Repeats {
 public:
-	explicit Repeats(const WaitGraph& graph) : graph_(graph), waits_(graph.snapshot().sessions.size()) {
-		for (const Waiter& waiter : graph.snapshot().waiters)
-			++waits_[graph.node_of(waiter.session)];
-	}
+	explicit Repeats(const WaitGraph& graph) : graph_(graph) {}
 
 	bool is_one(const Waiter& waiter, const Blocker& blocker) {
 		const Index node = graph_.node_of(waiter.session);
-		return waits_[node] > 1 && !met_.emplace(node, waiter.lock, waiter.mode, blocker.node).second;
+		return graph_.waits_of(node) > 1 &&
+		       !met_.emplace(node, waiter.lock, waiter.mode, blocker.node).second;
 	}
 
 private:
 	const WaitGraph& graph_;
-	std::vector<Index> waits_; // by node
 	std::set<std::tuple<Index, Index, LockMode, Index>> met_;
 };
 

@@ -86,12 +86,6 @@ private:
 
 	std::string doing(Index node) const;
 
-	std::string wait_time(const Waiter& waiter) const {
-		if (session(graph_.node_of(waiter.session)).masked || waiter.wait_start == 0)
-			return {};
-		return " " + duration(snapshot_.now - waiter.wait_start);
-	}
-
 	const WaitGraph& graph_;
 	const Snapshot& snapshot_;
 	const Edges& edges_;
@@ -116,17 +110,19 @@ std::string Picture::doing(Index node) const {
 	std::string text;
 	if (!self.masked && self.kind != Kind::client)
 		text = std::string(kind_in_words(self.kind)) + ", ";
-	text += "waits" + wait_time(snapshot_.waiters[facts(node).waiter]);
+	text += "waits" + wait_time(self, snapshot_.waiters[facts(node).waiter], snapshot_.now);
 	return text;
 }
 
 Lines Picture::tell(const Edge& edge) const {
 	const Waiter& waiter = wait(edge);
 	Lines lines;
-	if (waiter.session != waiting_node(edge))
+	const Index waiting = waiting_node(edge);
+	if (waiter.session != waiting)
 		lines.push_back("parallel worker " + std::to_string(session(waiter.session).pid));
 	lines.push_back(one_line(snapshot_.locks[waiter.lock].label, kNameColumns));
-	lines.push_back(std::string(name(waiter.mode)) + " waits" + wait_time(waiter));
+	lines.push_back(std::string(name(waiter.mode)) + " waits" +
+	                wait_time(session(waiting), waiter, snapshot_.now));
 	lines.push_back((edge.blocker.kind == Blocks::hard ? "for " : "behind ") +
 	                std::string(name(edge.blocker.mode)));
 	return lines;

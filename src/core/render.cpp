@@ -1,3 +1,4 @@
+// Draws chains: first what is drawn in which place, then the lines.
 #include "render.h"
 
 #include <algorithm>
@@ -57,7 +58,6 @@ public:
 	      width_(line_width(options)), deepest_(deepest_level(width_)) {}
 
 	std::vector<std::string> draw() {
-		count_waits();
 		gather();
 		connect();
 		for (const Item& item : items_)
@@ -86,7 +86,6 @@ private:
 	}
 	Alike alike(Index row) const { return {rows_[row].parent, wait(row).lock, wait(row).mode}; }
 
-	void count_waits();
 	void gather();
 	void count_in(Item& item, Index row) const;
 	void connect();
@@ -100,11 +99,6 @@ private:
 	std::string more_waits(Index row) const;
 	std::string more_siblings(const Item& item) const;
 
-	std::string wait_time(const Session& waiting, const Waiter& waiter) const {
-		if (waiting.masked || waiter.wait_start == 0)
-			return {};
-		return " " + duration(snapshot_.now - waiter.wait_start);
-	}
 	std::string fit(std::string_view text, std::size_t room) const {
 		return one_line(text, room, chars_.ellipsis);
 	}
@@ -116,17 +110,10 @@ private:
 	std::size_t width_;
 	Index deepest_; // level
 
-	std::vector<Index> waits_; // by node: of its processes
 	std::vector<Item> items_;
 	std::vector<std::string_view> rails_; // left of the current item, one per level above its own
 	std::vector<std::string> lines_;
 };
-
-void Tree::count_waits() {
-	waits_.assign(snapshot_.sessions.size(), 0);
-	for (const Waiter& waiter : snapshot_.waiters)
-		++waits_[graph_.node_of(waiter.session)];
-}
 
 void Tree::gather() {
 	std::map<Alike, Group> groups;
@@ -255,7 +242,7 @@ std::string Tree::doing(Index row) const {
 		text = "parallel worker " + std::to_string(waiting.pid) + " ";
 	else if (!self.masked && self.kind != Kind::client)
 		text = std::string(kind_in_words(self.kind)) + ", ";
-	text += "waits" + wait_time(self, waiter) + " for ";
+	text += "waits" + wait_time(self, waiter, snapshot_.now) + " for ";
 	text += name(waiter.mode);
 	return text;
 }
@@ -283,7 +270,7 @@ std::string Tree::lock_line(Index row, std::size_t room) const {
 
 // A parallel query can wait in several of its processes at once; one of the waits is drawn.
 std::string Tree::more_waits(Index row) const {
-	const Index waits = waits_[rows_[row].node];
+	const Index waits = graph_.waits_of(rows_[row].node);
 	return waits > 1 ? "and waits in " + std::to_string(waits - 1) + " more of its processes" : std::string();
 }
 

@@ -1,3 +1,4 @@
+// Writes short texts, and knows of Unicode as much as one line of a terminal needs.
 #include "text.h"
 
 #include <algorithm>
@@ -243,6 +244,10 @@ std::string activity(const Session& session, Time now) {
 	default:
 		return std::string(kind_in_words(session.kind));
 	}
+}
+
+std::string wait_time(const Session& session, const Waiter& wait, Time now) {
+	return session.masked || wait.wait_start == 0 ? std::string() : " " + duration(now - wait.wait_start);
 }
 
 std::string_view kind_in_words(Kind kind) noexcept {

@@ -46,6 +46,10 @@ std::string reference(const Session& session);
 // 12.3s", "prepared transaction 'gid', 2d 04h old", "autovacuum for 1.0s". Empty where masked.
 std::string activity(const Session& session, Time now);
 
+// How long a session has been waiting, with a space in front: " 12.3s". Empty where masked, and where the
+// wait has only begun.
+std::string wait_time(const Session& session, const Waiter& wait, Time now);
+
 // The kind of a process that is no client in a word or two: "autovacuum", "starting up"; else empty.
 std::string_view kind_in_words(Kind kind) noexcept;
 

@@ -236,6 +236,10 @@ const WaiterFacts& WaitGraph::waiter(Index waiter) const noexcept {
 	return impl_->waiters[waiter];
 }
 
+Index WaitGraph::waits_of(Index session) const noexcept {
+	return impl_->groups.waits(node_of(session));
+}
+
 std::span<const Index> WaitGraph::roots() const noexcept {
 	return impl_->roots;
 }

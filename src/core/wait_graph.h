@@ -57,7 +57,10 @@ struct WaiterFacts {
 	Index queue_position = 0; // 1 = first in line
 	Index blockers = 0;       // distinct nodes that it waits for directly
 	Index hard_blockers = 0;  // those of them that hold the lock; 0: the waiter is jammed
-	Blocker primary;          // node kNone: nobody (the lock is about to be granted)
+	// The one that draws the tree: a hard blocker if there is one, else the first conflicting one in the
+	// queue. Among several hard ones it is the one that frees most, then the one with the oldest transaction,
+	// then the lower pid. Node kNone: nobody (the lock is about to be granted).
+	Blocker primary;
 };
 
 class WaitGraph {
@@ -88,6 +91,9 @@ public:
 
 	const WaiterFacts& waiter(Index waiter) const noexcept;
 
+	// How often the node of a session waits: several times if several processes of a parallel query do.
+	Index waits_of(Index session) const noexcept;
+
 	// Roots (sessions that block somebody and await nothing), most blocked_total first, then most
 	// frees, then the oldest transaction, then the lower pid.
 	std::span<const Index> roots() const noexcept;
@@ -107,10 +113,6 @@ public:
 	// The nodes of these sessions and all that they wait for, directly or through others; ascending by
 	// index, each once. Linear in the graph, however many sessions are asked for. Throws std::bad_alloc.
 	std::vector<Index> with_all_ahead(std::span<const Index> sessions) const;
-
-	// The primary blocker of a wait, which draws the tree, is a hard blocker if there is one, else
-	// the first conflicting one in the queue. Among several hard ones it is the one that frees most,
-	// then the one with the oldest transaction, then the lower pid.
 
 private:
 	struct Impl;
