@@ -69,7 +69,8 @@ Scene::Scene(const WaitGraph& wait_graph, std::span<const ChainRow> chain_rows,
     : graph(wait_graph), snapshot(wait_graph.snapshot()), rows(chain_rows), facts(server_facts),
       migration(snapshot.sessions.size(), false), held_(snapshot.sessions.size(), 0) {
 	for (const ChainRow& row : rows)
-		migration[row.node] = graph.node(row.node).waits && is_migration(session(row.node));
+		if (const Index waiter = graph.node(row.node).waiter; waiter != kNone)
+			migration[row.node] = is_migration(session(row.node), snapshot.waiters[waiter].mode);
 	for (const Lock& lock : snapshot.locks)
 		for (const Holder& holder : snapshot.holders_of(lock)) {
 			const Index node = graph.node_of(holder.session);

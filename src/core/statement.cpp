@@ -162,13 +162,30 @@ bool vacuum_is_full(Tokens tokens) noexcept {
 	return false;
 }
 
-bool begins_migration(Tokens tokens) noexcept {
-	constexpr std::array<std::string_view, 13> kFirstWords = {
-	    "alter",   "create",  "drop",  "truncate", "reindex", "cluster", "lock",
-	    "refresh", "comment", "grant", "revoke",   "import",  "reassign"};
+// LOCK [TABLE] names [IN mode MODE]. Modes below SHARE are for those who read or write rows: pg_dump takes
+// the weakest. Behind a dot even a reserved word is a name.
+bool locks_strongly(Tokens tokens, LockMode awaited) noexcept {
+	while (!tokens.take("in")) {
+		tokens.take('.');
+		if (tokens.take(';') || !tokens.skip())
+			return awaited == LockMode::none || awaited >= LockMode::share;
+	}
+	if (tokens.take("access"))
+		return tokens.take("exclusive");
+	if (tokens.take("share"))
+		return !tokens.take("update");
+	return tokens.take("exclusive");
+}
+
+bool begins_migration(Tokens tokens, LockMode awaited) noexcept {
+	constexpr std::array<std::string_view, 12> kFirstWords = {"alter",   "create",  "drop",    "truncate",
+	                                                          "reindex", "cluster", "refresh", "comment",
+	                                                          "grant",   "revoke",  "import",  "reassign"};
 	const auto takes = [&tokens](std::string_view word) { return tokens.take(word); };
 	if (std::ranges::any_of(kFirstWords, takes))
 		return true;
+	if (tokens.take("lock"))
+		return locks_strongly(tokens, awaited);
 	if (tokens.take("security"))
 		return tokens.take("label");
 	return tokens.take("vacuum") && vacuum_is_full(tokens);
@@ -176,12 +193,12 @@ bool begins_migration(Tokens tokens) noexcept {
 
 } // namespace
 
-bool is_migration(const Session& session) noexcept {
+bool is_migration(const Session& session, LockMode awaited) noexcept {
 	if (session.masked)
 		return false;
 	Tokens tokens(session.query.substr(0, kMostRead));
 	do {
-		if (begins_migration(tokens))
+		if (begins_migration(tokens, awaited))
 			return true;
 	} while (tokens.next_statement());
 	return false;

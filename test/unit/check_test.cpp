@@ -494,6 +494,16 @@ TEST(Check, TellsOfMigrationsBehindTheRootsThatAreOnlyCounted) {
 	EXPECT_NE(finding.detail.find("one by one: 121. "), std::string::npos) << finding.detail;
 }
 
+// The server shows the beginning of a long statement only.
+TEST(Check, TakesNoDumpForAMigration) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	b.hold(table, b.session(1), LockMode::access_exclusive);
+	b.wait(table, b.session(2).query("LOCK TABLE public.t IN ACCESS SHARE MODE"), LockMode::access_share);
+	b.wait(table, b.session(3).query("LOCK TABLE public.t, public.a_long_na"), LockMode::access_share);
+	EXPECT_EQ(told(findings(b)), "warning: session 1, active for 1.0s, blocks 2 sessions\n");
+}
+
 TEST(Check, PutsTheWorstFirst) {
 	Incident b;
 	const LockRef other = b.lock("relation public.u");

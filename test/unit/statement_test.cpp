@@ -8,10 +8,10 @@
 namespace unblock::core::test {
 namespace {
 
-bool migration(std::string_view statement) {
+bool migration(std::string_view statement, LockMode awaited = LockMode::none) {
 	Session session;
 	session.query = statement;
-	return is_migration(session);
+	return is_migration(session, awaited);
 }
 
 TEST(Statement, IsAMigrationByItsFirstWords) {
@@ -81,6 +81,31 @@ TEST(Statement, IsAMigrationBehindOthersToo) {
 	      "SELECT $x$; DROP TABLE t", "SELECT 1 -- ; DROP TABLE t", "SELECT 1 /* ; DROP TABLE t",
 	      "SELECT 1; SELECT alter; COMMIT;", "SELECT 1; -- ALTER"})
 		EXPECT_FALSE(migration(statement)) << statement;
+}
+
+TEST(Statement, IsAMigrationIfItLocksStrongly) {
+	for (const std::string_view statement :
+	     {"LOCK t", "LOCK TABLE ONLY public.t, u NOWAIT", "LOCK TABLE t; SELECT 1 IN (ACCESS)",
+	      "LOCK t IN SHARE MODE", "lock table t in share row exclusive mode nowait",
+	      "LOCK t IN/**/EXCLUSIVE -- x\nMODE", "LOCK TABLE t IN ACCESS EXCLUSIVE MODE",
+	      "LOCK TABLE \"in\", s.in, t IN EXCLUSIVE MODE", "LOCK t IN ACCESS SHARE MODE; LOCK t"})
+		EXPECT_TRUE(migration(statement)) << statement;
+	for (const std::string_view statement :
+	     {"LOCK TABLE public.t IN ACCESS SHARE MODE", "LOCK TABLE ONLY public.t IN ACCESS SHARE MODE",
+	      "LOCK TABLE public.t, ONLY \"s;\".\"in\", s.in IN ACCESS SHARE MODE",
+	      "LOCK TABLE t IN ACCESS SHARE MODE NOWAIT;",
+	      "/* dump */ lock -- x\n table t/* in */in access\nshare mode", "LOCK t IN ROW SHARE MODE",
+	      "LOCK t IN ROW EXCLUSIVE MODE", "LOCK t IN SHARE UPDATE EXCLUSIVE MODE",
+	      "BEGIN; LOCK t IN ACCESS SHARE MODE; COMMIT"})
+		EXPECT_FALSE(migration(statement)) << statement;
+}
+
+TEST(Statement, ThatIsCutOffIsJudgedByTheLockThatItAwaits) {
+	for (const LockMode mode : {LockMode::none, LockMode::share, LockMode::access_exclusive})
+		EXPECT_TRUE(migration("LOCK TABLE a, b, lon", mode)) << name(mode);
+	for (const LockMode mode : {LockMode::access_share, LockMode::share_update_exclusive})
+		EXPECT_FALSE(migration("LOCK TABLE a, b, lon", mode)) << name(mode);
+	EXPECT_TRUE(migration("ALTER TABLE t ADD c int", LockMode::access_share));
 }
 
 TEST(Statement, OfAMaskedSessionIsNotRead) {
