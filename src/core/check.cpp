@@ -17,6 +17,7 @@ namespace {
 
 constexpr std::size_t kRootsTold = 20;
 constexpr std::size_t kStatementCut = 200; // columns
+constexpr std::size_t kNameCut = 40;
 
 // Nothing in the server will end these: somebody outside has to.
 bool left_alone(const Session& self) {
@@ -53,6 +54,10 @@ std::string_view name(Severity severity) noexcept {
 
 std::string counted(std::size_t n, std::string_view noun) {
 	return std::to_string(n) + " " + std::string(noun) + (n == 1 ? "" : "s");
+}
+
+std::string quoted(std::string_view name) {
+	return "'" + one_line(name, kNameCut) + "'";
 }
 
 std::string name_of(const Session& session) {

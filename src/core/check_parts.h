@@ -31,6 +31,9 @@ private:
 // "1 session", "2 sessions".
 std::string counted(std::size_t n, std::string_view noun);
 
+// A name in quotes, on one line, cut where it gets long.
+std::string quoted(std::string_view name);
+
 // "4711 app@lab (features-api)".
 std::string name_of(const Session& session);
 

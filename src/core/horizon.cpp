@@ -8,6 +8,16 @@
 
 namespace unblock::core {
 
+namespace {
+
+// One that was begun after next_xid was read is not old.
+std::uint32_t age_of(std::uint32_t xid, std::uint32_t next_xid) noexcept {
+	const auto distance = static_cast<std::int32_t>(next_xid - xid);
+	return static_cast<std::uint32_t>(std::max(distance, 0));
+}
+
+} // namespace
+
 std::string_view name(HorizonKind kind) noexcept {
 	switch (kind) {
 	case HorizonKind::session:
@@ -25,9 +35,8 @@ std::string_view name(HorizonKind kind) noexcept {
 void rank_horizon(std::span<HorizonHolder> holders, std::uint32_t next_xid) noexcept {
 	std::uint32_t most = 0;
 	for (HorizonHolder& holder : holders) {
-		// One that was begun after next_xid was read is not old.
-		const auto distance = static_cast<std::int32_t>(next_xid - holder.xmin);
-		holder.age = static_cast<std::uint32_t>(std::max(distance, 0));
+		holder.age = age_of(holder.xmin, next_xid);
+		holder.data_age = holder.data_xmin == 0 ? 0 : age_of(holder.data_xmin, next_xid);
 		most = std::max(most, holder.age);
 	}
 	for (HorizonHolder& holder : holders)

@@ -14,15 +14,22 @@ enum class HorizonKind : std::uint8_t { session, prepared, slot, standby };
 // "session", "prepared transaction", "replication slot", "standby".
 std::string_view name(HorizonKind kind) noexcept;
 
-// One holder of an xmin (or of an xid, which counts as one).
+// One holder of an xmin (or of an xid, which counts as one). Which rows it keeps is as in
+// ComputeXidHorizons() (procarray.c): a slot's catalog_xmin counts for system catalogs only; a session's for
+// its own database and for shared catalogs.
 struct HorizonHolder {
 	HorizonKind kind = HorizonKind::session;
-	std::int32_t pid = 0;       // 0: no process
-	std::uint32_t xmin = 0;     // the older of its xid and its xmin
-	std::uint32_t age = 0;      // transactions since; set by rank_horizon
+	std::int32_t pid = 0;   // 0: no process
+	std::uint32_t xmin = 0; // the oldest of its xid, its xmin and its catalog_xmin
+	std::uint32_t data_xmin =
+	    0;                      // the same without the catalog_xmin; 0: it keeps rows of system catalogs only
+	std::uint32_t age = 0;      // transactions since xmin; set by rank_horizon
+	std::uint32_t data_age = 0; // transactions since data_xmin; set by rank_horizon
 	bool oldest = false;        // nobody's xmin is older; set by rank_horizon
+	bool own_xid = false;       // xmin is its own transaction id
+	bool all_databases = false; // its data_xmin counts in all of them
 	Time since = 0;             // when its transaction began, or was prepared; 0: not known
-	std::uint32_t database = 0; // OID, 0: none
+	std::uint32_t database = 0; // OID, 0: none; among slots only logical ones have one
 	std::uint32_t role = 0;     // OID, 0: none
 	bool masked = false;
 
@@ -33,7 +40,7 @@ struct HorizonHolder {
 	std::string_view usename;
 };
 
-// Sets age and oldest, and sorts: oldest xmin first, then kind, then pid, then name. `next_xid` is the next
+// Sets ages and oldest, and sorts: oldest xmin first, then kind, then pid, then name. `next_xid` is the next
 // transaction id to be given out; ids are compared as the server does it, modulo 2^32 (transam.c,
 // TransactionIdPrecedes). O(n log n).
 void rank_horizon(std::span<HorizonHolder> holders, std::uint32_t next_xid) noexcept;

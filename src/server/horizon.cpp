@@ -21,6 +21,8 @@ struct Holding {
 	int pid;
 	LocalTransactionId local_xid;
 	TransactionId xmin;
+	bool own_xid;
+	Oid database;
 	bool is_standby;
 };
 
@@ -38,13 +40,15 @@ int read_processes(Holding* found) {
 	LWLockAcquire(ProcArrayLock, LW_SHARED);
 	for (int number = 0; number < compat::process_count(); ++number) {
 		const PGPROC* proc = compat::proc_at(number);
-		const TransactionId xmin = older(proc->xid, proc->xmin);
+		const TransactionId xid = proc->xid;
+		const TransactionId xmin = older(xid, proc->xmin);
 		// The server does not wait for these either.
 		const bool ignored = (proc->statusFlags & (PROC_IN_VACUUM | PROC_IN_LOGICAL_DECODING)) != 0;
 		if (proc->pid == 0 || ignored || !TransactionIdIsNormal(xmin))
 			continue;
 		const bool is_standby = (proc->statusFlags & PROC_AFFECTS_ALL_HORIZONS) != 0;
-		found[count++] = {number, proc->pid, compat::local_xid(proc), xmin, is_standby};
+		found[count++] = {number,           proc->pid, compat::local_xid(proc), xmin, xmin == xid,
+		                  proc->databaseId, is_standby};
 	}
 	LWLockRelease(ProcArrayLock);
 	return count;
@@ -63,13 +67,16 @@ core::HorizonHolder holder_of(const Holding& holding, const Names& names, const 
 	core::HorizonHolder holder;
 	holder.kind = holding.is_standby ? core::HorizonKind::standby : core::HorizonKind::session;
 	holder.pid = holding.pid;
-	holder.xmin = holding.xmin;
+	holder.xmin = holder.data_xmin = holding.xmin;
+	holder.own_xid = holding.own_xid;
+	// A standby cannot tell databases apart: what it holds back, by feedback, it holds back in all of them.
+	holder.all_databases = holding.is_standby || RecoveryInProgress();
+	holder.database = holding.database;
 	Status status;
 	if (!read_status(compat::proc_at(holding.process_number), holding.pid, &status, &texts)) {
 		holder.masked = true;
 		return holder;
 	}
-	holder.database = status.database;
 	holder.role = status.role;
 	holder.masked = !may_see(names, status.role);
 	// Everybody may see applications, but nobody else's kind of process, as in pg_stat_activity.
@@ -87,7 +94,8 @@ core::HorizonHolder holder_of(const PreparedTransaction& transaction) {
 	holder.kind = core::HorizonKind::prepared;
 	holder.name = transaction.gid;
 	holder.name_exact = transaction.gid_exact;
-	holder.xmin = transaction.xid;
+	holder.xmin = holder.data_xmin = transaction.xid;
+	holder.own_xid = true;
 	holder.since = transaction.prepared;
 	holder.database = transaction.database;
 	holder.role = transaction.owner;
@@ -99,6 +107,7 @@ struct Slot {
 	Oid database;
 	pid_t pid;
 	TransactionId xmin;
+	TransactionId catalog_xmin;
 };
 
 // Nothing in here may allocate or raise.
@@ -110,16 +119,15 @@ int read_slots(Slot* found) {
 		if (!slot->in_use)
 			continue;
 		SpinLockAcquire(&slot->mutex);
-		const TransactionId data = slot->effective_xmin;
-		const TransactionId catalogs = slot->effective_catalog_xmin;
 		const bool counts = !compat::is_invalidated(slot);
 		Slot& copy = found[count];
+		copy.xmin = slot->effective_xmin;
+		copy.catalog_xmin = slot->effective_catalog_xmin;
 		copy.name = slot->data.name;
 		copy.database = slot->data.database;
 		copy.pid = slot->active_pid;
 		SpinLockRelease(&slot->mutex);
-		copy.xmin = older(data, catalogs);
-		if (counts && TransactionIdIsNormal(copy.xmin))
+		if (counts && TransactionIdIsNormal(older(copy.xmin, copy.catalog_xmin)))
 			++count;
 	}
 	LWLockRelease(ReplicationSlotControlLock);
@@ -132,7 +140,9 @@ core::HorizonHolder holder_of(const Slot& slot) {
 	holder.name = NameStr(slot.name);
 	holder.pid = slot.pid;
 	holder.database = slot.database;
-	holder.xmin = slot.xmin;
+	holder.xmin = older(slot.xmin, slot.catalog_xmin);
+	holder.data_xmin = slot.xmin;
+	holder.all_databases = true;
 	return holder;
 }
 

@@ -88,6 +88,17 @@ TEST(Horizon, OrdersEquallyOldOnesByKindPidAndName) {
 	EXPECT_EQ(told(), expected);
 }
 
+TEST(Horizon, HasAnAgeOfTablesOfItsOwn) {
+	std::vector<HorizonHolder> holders = {holder(700), holder(690), holder(695)};
+	holders[1].data_xmin = 900;
+	holders[2].data_xmin = 1005;
+	rank_horizon(holders, 1000);
+	EXPECT_EQ(holders[0].xmin, 690U);
+	EXPECT_EQ(holders[0].data_age, 100U);
+	EXPECT_EQ(holders[1].data_age, 0U);
+	EXPECT_EQ(holders[2].data_age, 0U); // has none
+}
+
 TEST(Horizon, ForgetsAnEarlierRanking) {
 	std::vector<HorizonHolder> holders = {holder(700), holder(900)};
 	rank_horizon(holders, 1000);
