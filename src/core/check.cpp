@@ -113,6 +113,17 @@ std::string Scene::held_by(Index root) const {
 	       one_line(snapshot.locks[waiting.lock].label);
 }
 
+std::string Scene::remedy_of(Index index) const {
+	if (index >= facts.remedies.size())
+		return {};
+	const Session& self = session(index);
+	if (!facts.remedies[index].empty() || self.masked || self.pid == 0)
+		return std::string(facts.remedies[index]);
+	const std::string pid = std::to_string(self.pid);
+	return "-- it is not known what " + pid +
+	       " does: SELECT * FROM pg_catalog.pg_stat_activity WHERE pid = " + pid + ";";
+}
+
 std::string Scene::remedies_of(std::span<const Index> sessions) const {
 	std::string all;
 	for (const Index index : sessions) {

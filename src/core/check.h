@@ -41,7 +41,7 @@ struct ServerFacts {
 	bool enforcer_running = false;
 	bool settings_known = false; // an enforcer has read the configuration file: the next two are true
 	Mode mode = Mode::enforce;   // of the configuration file
-	bool any_limit = false;      // of the file, or of any session
+	bool any_limit = false;      // of the file, or of any session that is there
 	bool fuse_blown = false;
 	Micros paused_for = 0; // enforcement is paused for that long still; 0: it is not
 

@@ -53,14 +53,18 @@ void tell_enforcement(const Scene& scene, Findings& findings) {
 		    findings.add(Severity::warning, 0, "the fuse has blown: the enforcer holds back its actions");
 		finding.detail = "More sessions were due within a minute than pg_unblock.max_actions_per_minute "
 		                 "allows. The enforcer goes on by itself when the minute has passed.";
+		finding.remedy = "-- wait until the minute is over, or raise pg_unblock.max_actions_per_minute";
 	}
 	if (!facts.enforcer_running) {
 		Finding& finding =
 		    findings.add(Severity::warning, 0, "the enforcer is not running: nothing is enforced");
 		finding.detail = "The server starts it again within seconds; its log says why it ended. If it never "
 		                 "started, max_worker_processes may be too small.";
+		finding.remedy = "-- if it does not come back: raise max_worker_processes in postgresql.conf, then "
+		                 "restart the server";
 	}
-	if (!facts.settings_known)
+	// Without an enforcer nobody reads the configuration file again.
+	if (!facts.enforcer_running || !facts.settings_known)
 		return;
 	if (facts.mode != Mode::enforce) {
 		const bool off = facts.mode == Mode::off;
@@ -72,9 +76,12 @@ void tell_enforcement(const Scene& scene, Findings& findings) {
 		finding.remedy = setting_advice("to enforce", "pg_unblock.mode = 'enforce'");
 	}
 	if (!facts.any_limit) {
-		Finding& finding = findings.add(Severity::notice, 0, "no limit is set: nobody is ever ended");
-		finding.detail = "Sessions that wait for their client while they block others can be ended by the "
-		                 "server itself, after a time of your choice.";
+		Finding& finding = findings.add(
+		    Severity::notice, 0, "no limit is in force for any present session: none of them is ended");
+		finding.detail =
+		    "Limits of roles and databases (ALTER ROLE, ALTER DATABASE) are seen while they have "
+		    "sessions. Sessions that wait for their client while they block others can be ended by "
+		    "the server itself, after a time of your choice.";
 		finding.remedy =
 		    setting_advice("to end those after a minute", "pg_unblock.idle_blocker_limit = '1min'");
 	}

@@ -47,7 +47,7 @@ struct Scene {
 	const Session& session(Index index) const { return snapshot.sessions[index]; }
 
 	// `told` by node: what the findings about sets of roots tell of, as tell_root_sets() returns it. Leaves
-	// the roots whose end alone frees nobody to them.
+	// to the sets the roots whose own end frees nobody.
 	void leave_to_sets(std::vector<bool> told);
 
 	// How grave a root is: see check.h.
@@ -56,9 +56,8 @@ struct Scene {
 	// "holds AccessShareLock on relation public.t": of the lock that its longest direct waiter awaits.
 	std::string held_by(Index root) const;
 
-	std::string remedy_of(Index index) const {
-		return index < facts.remedies.size() ? std::string(facts.remedies[index]) : std::string();
-	}
+	// Where there is nothing to paste for a session that is not masked: where to look.
+	std::string remedy_of(Index index) const;
 	// One remedy after the other, or nothing where one of them is missing: ending some helps nobody.
 	std::string remedies_of(std::span<const Index> sessions) const;
 

@@ -54,6 +54,7 @@ private:
 	void tell_set(const RootSet& set);
 	void tell_middle(const RootSet& set, Severity severity, std::size_t concerned);
 	Names migrations_behind(const RootSet& set);
+	std::string counted_roots(const RootSet& set) const;
 	std::string described(Index root) const;
 	void tell_rest(std::size_t told);
 
@@ -64,6 +65,13 @@ private:
 	std::vector<bool> ended_;     // by node: in the set that is being weighed
 	std::vector<bool> told_;      // by node: see tell_root_sets()
 };
+
+// "4711", "prepared transaction 'x'".
+std::string brief(const Session& root) {
+	if (root.kind != Kind::prepared || root.masked || root.gid.empty())
+		return reference(root);
+	return "prepared transaction " + quoted(root.gid);
+}
 
 bool before(std::span<const Index> a, std::span<const Index> b) {
 	return std::lexicographical_compare(a.begin(), a.end(), b.begin(), b.end());
@@ -139,11 +147,11 @@ Names SetsOfRoots::migrations_behind(const RootSet& set) {
 }
 
 void SetsOfRoots::tell_set(const RootSet& set) {
-	Names pids, roots("; ");
+	Names names, roots("; ");
 	Severity severity = Severity::warning;
 	std::size_t concerned = set.freed;
 	for (const Index root : set.roots) {
-		pids.add(reference(scene_.session(root)));
+		names.add(brief(scene_.session(root)));
 		roots.add(described(root));
 		severity = std::max(severity, scene_.severity_of_root(root));
 		// In front of what there is to say of a single one of them.
@@ -153,11 +161,10 @@ void SetsOfRoots::tell_set(const RootSet& set) {
 	tell_middle(set, severity, concerned);
 
 	const Names migrations = migrations_behind(set);
-	std::string text =
-	    counted(set.roots.size(), "session") + " block " + std::to_string(set.freed) + " together";
+	std::string text = counted_roots(set) + " block " + std::to_string(set.freed) + " together";
 	if (migrations.count() > 0)
 		text += ", with " + counted(migrations.count(), "blocked migration") + " among them";
-	Finding& finding = findings_.add(severity, concerned, text + ": " + pids.text());
+	Finding& finding = findings_.add(severity, concerned, text + ": " + names.text());
 	if (set.freed == set.waiters)
 		finding.detail = "All of these wait for each of them: ";
 	else
@@ -168,6 +175,17 @@ void SetsOfRoots::tell_set(const RootSet& set) {
 	if (migrations.count() > 0)
 		finding.detail += " Blocked migrations: " + migrations.text() + ".";
 	finding.remedy = scene_.remedies_of(set.roots);
+}
+
+// "2 sessions", "1 session and 2 prepared transactions".
+std::string SetsOfRoots::counted_roots(const RootSet& set) const {
+	const auto prepared = static_cast<std::size_t>(std::ranges::count(
+	    set.roots, Kind::prepared, [this](Index root) { return scene_.session(root).kind; }));
+	const std::size_t sessions = set.roots.size() - prepared;
+	if (prepared == 0)
+		return counted(sessions, "session");
+	return (sessions == 0 ? "" : counted(sessions, "session") + " and ") +
+	       counted(prepared, "prepared transaction");
 }
 
 // "4711 app@lab (features-api), idle in transaction for 9.0s, holds AccessShareLock on relation public.t".
@@ -196,8 +214,8 @@ void SetsOfRoots::tell_middle(const RootSet& set, Severity severity, std::size_t
 	    severity, concerned,
 	    (scene_.migration[set.middle] ? "canceling the migration " : "canceling ") + reference(middle) +
 	        " alone lets " + std::to_string(frees) + " of " + std::to_string(set.freed) + " go on");
-	finding.detail = "They wait for " + name_of(middle) + ", which waits itself for " +
-	                 counted(set.roots.size(), "session") + ".";
+	finding.detail =
+	    "They wait for " + name_of(middle) + ", which waits itself for " + counted_roots(set) + ".";
 	if (!middle.masked && !middle.query.empty())
 		finding.detail += " Its statement: " + statement_of(middle);
 	finding.remedy = scene_.remedy_of(set.middle);

@@ -34,9 +34,12 @@ void waiters_by_number(const Scene& scene, Findings& findings) {
 	                                std::to_string(n) + " of " + std::to_string(scene.facts.max_connections) +
 	                                    " connections wait for locks");
 	finding.detail = "When all connections are taken, nobody else can log in.";
+	// Where they share a set of roots or wait for one another, another finding says whom to end.
+	finding.remedy =
+	    "-- ending one session alone does not free them: see the other findings, or SELECT * FROM "
+	    "unblock.tree();";
 	if (roots.empty())
 		return;
-	// Where they share a set of roots, the set's finding says whom to end.
 	const NodeFacts& worst = scene.graph.node(roots.front());
 	finding.detail +=
 	    (worst.blocked_total * 2 > n ? " Most are blocked by " : " The one that blocks most is ") +
@@ -88,6 +91,9 @@ void not_judged(const Scene& scene, Findings& findings) {
 	finding.detail = "With track_activities off a session does not say what it does, and no limit can count "
 	                 "for it: " +
 	                 names.text() + ".";
+	finding.remedy =
+	    "-- set track_activities on again where it is off: in postgresql.conf, for a role or a database "
+	    "(SELECT * FROM pg_catalog.pg_db_role_setting;), or in the session itself";
 }
 
 // Beside all notices a person wants to see this at one glance.

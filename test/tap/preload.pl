@@ -36,8 +36,8 @@ PgUnblock::wait_for('the first turn', sub { $server->stat('turns') > 0 });
 is($server->ask("SELECT count(*) FROM unblock.stats WHERE counter = 'terminated' AND value = 0"),
 	1, 'statistics');
 is($server->ask("SELECT severity, finding FROM unblock.check()"),
-	"notice|no limit is set: nobody is ever ended\nok|nobody is blocked",
-	'check() finds no limit set, and nobody blocked')
+	"notice|no limit is in force for any present session: none of them is ended\nok|nobody is blocked",
+	'check() finds no limit in force, and nobody blocked')
   or diag $server->ask('SELECT * FROM unblock.check()');
 $server->stop;
 

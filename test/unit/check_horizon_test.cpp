@@ -125,8 +125,9 @@ TEST(CheckPrepared, TellsNothingTwiceOfARoot) {
 	EXPECT_EQ(all[1].remedy, "ROLLBACK PREPARED 'y'; -- in database lab");
 
 	b.hold(table, b.session(3), LockMode::share); // as one of a set
-	EXPECT_EQ(told(findings(b, {prepared("x", ago(900))})),
-	          "critical: 2 sessions block 1 together: a prepared transaction, 3\n");
+	EXPECT_EQ(
+	    told(findings(b, {prepared("x", ago(900))})),
+	    "critical: 1 session and 1 prepared transaction block 1 together: prepared transaction 'x', 3\n");
 }
 
 TEST(CheckVacuum, IsHeldBackByAgeOrByTime) {
@@ -218,6 +219,9 @@ TEST(CheckVacuum, NamesTheCauseAmongThoseAsOld) {
 	EXPECT_TRUE(findings(b, {unknown, reader, earlier})[0].finding.starts_with("session 4 "));
 	writer.own_xid = true;
 	EXPECT_TRUE(findings(b, {unknown, reader, earlier, writer})[0].finding.starts_with("session 2 "));
+	writer.since = ago(3600);
+	earlier.since = ago(7200); // its snapshot is younger than its transaction
+	EXPECT_TRUE(findings(b, {earlier, writer})[0].finding.starts_with("session 2 "));
 }
 
 TEST(CheckVacuum, TellsOfEachKindOfRowsThatAreKept) {

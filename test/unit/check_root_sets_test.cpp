@@ -69,11 +69,32 @@ TEST(CheckRootSets, TellOfAPreparedTransactionAmongThem) {
 	b.hold(table, b.session(1), LockMode::access_share);
 	b.wait(table, b.session(2), LockMode::access_exclusive, ago(3));
 	const auto all = findings(b);
-	ASSERT_EQ(told(all), "critical: 2 sessions block 1 together: a prepared transaction, 1\n");
+	ASSERT_EQ(
+	    told(all),
+	    "critical: 1 session and 1 prepared transaction block 1 together: prepared transaction 'x', 1\n");
 	EXPECT_NE(
 	    all[0].detail.find(": prepared transaction 'x', 15min 00s old, of app, holds AccessShareLock on"),
 	    std::string::npos)
 	    << all[0].detail;
+}
+
+TEST(CheckRootSets, NamePreparedTransactionsByGid) {
+	GraphBuilder b;
+	const LockRef table = b.lock("relation public.t");
+	const SessionRef first = b.prepared("two\nlines " + std::string(100, 'x'));
+	b.hold(table, first, LockMode::access_share).hold(table, b.prepared("it's"), LockMode::access_share);
+	b.wait(table, b.session(2), LockMode::access_exclusive, ago(9));
+	EXPECT_EQ(told(findings(b)),
+	          "critical: 2 prepared transactions block 1 together: prepared transaction 'two lines " +
+	              std::string(27, 'x') + "...', prepared transaction 'it's'\n");
+	for (int pid = 3; pid <= 5; ++pid)
+		b.wait(table, b.session(pid), LockMode::access_share, ago(8));
+	first->masked = true;
+	const auto all = findings(b);
+	EXPECT_EQ(all[0].detail, "They wait for 2, which waits itself for 2 prepared transactions.");
+	EXPECT_EQ(
+	    all[1].finding,
+	    "2 prepared transactions block 4 together: a prepared transaction, prepared transaction 'it's'");
 }
 
 TEST(CheckRootSets, AreToldOnceEach) {

@@ -2,6 +2,8 @@
 
 #include <gtest/gtest.h>
 
+#include <cstddef>
+#include <cstdint>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -328,11 +330,21 @@ TEST(Check, TellsWhatKeepsTheEnforcerFromItsWork) {
 
 	facts = well();
 	facts.any_limit = false;
-	EXPECT_EQ(told(findings(b, facts)),
-	          "notice: no limit is set: nobody is ever ended\nok: nobody is blocked\n");
+	EXPECT_EQ(told(findings(b, facts)), "notice: no limit is in force for any present session: none of them "
+	                                    "is ended\nok: nobody is blocked\n");
 	EXPECT_EQ(findings(b, facts)[0].remedy,
 	          "-- to end those after a minute: ALTER SYSTEM SET pg_unblock.idle_blocker_limit = '1min';\n"
 	          "-- and then: SELECT pg_reload_conf();");
+	EXPECT_TRUE(findings(b, facts)[0].detail.starts_with(
+	    "Limits of roles and databases (ALTER ROLE, ALTER DATABASE) are seen while they have sessions. "))
+	    << findings(b, facts)[0].detail;
+	facts.settings_known = false;
+	EXPECT_EQ(told(findings(b, facts)), "ok: nobody is blocked\n");
+	facts.settings_known = true;
+	facts.enforcer_running = false; // who knows what stands in the file by now
+	facts.mode = Mode::off;
+	EXPECT_EQ(told(findings(b, facts)),
+	          "warning: the enforcer is not running: nothing is enforced\nok: nobody is blocked\n");
 
 	facts = well();
 	facts.fuse_blown = true;
@@ -455,7 +467,9 @@ TEST(Check, HasNoRemedyInTheWorstRootWhoFreesNobody) {
 	facts.max_connections = 10;
 	const Finding finding = finding_of(findings(b, facts), "5 of 10 connections");
 	EXPECT_TRUE(finding.detail.ends_with("of which its end alone frees 0.")) << finding.detail;
-	EXPECT_EQ(finding.remedy, "");
+	EXPECT_EQ(finding.remedy,
+	          "-- ending one session alone does not free them: see the other findings, or SELECT * "
+	          "FROM unblock.tree();");
 }
 
 TEST(Check, TellsOfMigrationsInAndBehindADeadlock) {
@@ -520,7 +534,7 @@ TEST(Check, PutsTheWorstFirst) {
 	          "warning: 2 migrations queued for relation public.features jam 1 session\n"
 	          "warning: the fuse has blown: the enforcer holds back its actions\n"
 	          "notice: 1 session has been idle in transaction for 1min 00s or longer and blocks nobody yet\n"
-	          "notice: no limit is set: nobody is ever ended\n");
+	          "notice: no limit is in force for any present session: none of them is ended\n");
 }
 
 TEST(Check, PutsSeverityBeforeNumbers) {
@@ -568,6 +582,120 @@ TEST(Check, KeepsEveryFindingOnOneLine) {
 			EXPECT_EQ(text.find_first_of("\n\r\x1b\xFF"), std::string::npos) << text;
 			EXPECT_LT(text.size(), 500U) << text;
 		}
+}
+
+// Where all sessions may be seen. Returns how many there are.
+std::size_t findings_with_remedy(GraphBuilder& b, const ServerFacts& facts = well()) {
+	const std::vector<Finding> all = findings(b, facts);
+	for (const Finding& one : all)
+		EXPECT_EQ(one.remedy.empty(), one.severity == Severity::ok) << one.finding;
+	return all.size();
+}
+
+TEST(CheckRemedies, AreToldOfAllThatKeepsOthersWaiting) {
+	Incident jam;
+	EXPECT_EQ(findings_with_remedy(jam), 2U);
+
+	GraphBuilder deadlocks;
+	for (int i = 1; i <= 11; ++i)
+		deadlock(deadlocks, 10 * i, 4);
+	deadlocks.at(2).query = "DROP TABLE t";
+	ServerFacts facts = well();
+	facts.max_connections = 100;
+	EXPECT_EQ(findings_with_remedy(deadlocks, facts), 13U);
+
+	for (const Kind kind :
+	     {Kind::client, Kind::autovacuum, Kind::walsender, Kind::startup, Kind::background}) {
+		for (const State state : {State::active, State::idle, State::idle_in_transaction, State::disabled}) {
+			GraphBuilder roots; // one alone, two together
+			for (int lock = 0; lock < 2; ++lock) {
+				const LockRef table = roots.lock("relation public.t");
+				for (int root = 0; root <= lock; ++root)
+					roots.hold(table,
+					           roots.session(10 * lock + root + 1)
+					               .of_kind(kind)
+					               .in_state(state, Wait::other, ago(9)),
+					           LockMode::access_share);
+				roots.wait(table, roots.session(100 + lock).query("DROP TABLE t"),
+				           LockMode::access_exclusive);
+			}
+			roots.hold(0, roots.prepared("x"), LockMode::access_share);
+			EXPECT_GE(findings_with_remedy(roots), 2U);
+		}
+	}
+
+	GraphBuilder many; // 25 roots alone, 12 sets of roots
+	for (int i = 0; i < 49; ++i) {
+		const LockRef table = many.lock("relation public.t");
+		many.hold(table, many.session(1000 + i), LockMode::access_share);
+		if (i >= 25)
+			many.hold(table, many.session(2000 + i), LockMode::access_share);
+		for (int waiter = 0; waiter < 3; ++waiter)
+			many.wait(table, many.session(3000 + 3 * i + waiter).query("DROP TABLE t"),
+			          LockMode::access_exclusive);
+	}
+	EXPECT_GE(findings_with_remedy(many), 20U + 10U + 2U);
+}
+
+TEST(CheckRemedies, AreToldOfSessionsByTheirState) {
+	GraphBuilder b;
+	b.session(1).in_state(State::disabled, Wait::other, 0);
+	EXPECT_EQ(findings_with_remedy(b), 2U);
+	b.session(2).idle_in_transaction(ago(900));
+	EXPECT_EQ(findings_with_remedy(b), 3U);
+	b.session(3).idle_in_transaction_aborted(ago(900));
+	EXPECT_EQ(findings_with_remedy(b), 3U);
+}
+
+TEST(CheckRemedies, AreToldOfAllThatHoldsBackVacuum) {
+	GraphBuilder b;
+	b.session(1);
+	b.session(2).in_state(State::disabled, Wait::other, 0);
+	for (const HorizonKind kind :
+	     {HorizonKind::session, HorizonKind::prepared, HorizonKind::slot, HorizonKind::standby})
+		for (const std::int32_t pid : {0, 1, 2, 3})
+			for (const std::uint32_t database : {0U, 5U}) {
+				HorizonHolder holder;
+				holder.kind = kind;
+				holder.pid = pid;
+				holder.database = database;
+				holder.name = "x";
+				holder.since = ago(100);
+				holder.xmin = holder.data_xmin = 1;
+				holder.age = holder.data_age = 300'000'000;
+				ServerFacts facts = well();
+				facts.horizon = {&holder, 1};
+				EXPECT_EQ(findings_with_remedy(b, facts), 3U);
+				holder.since = ago(1000);
+				facts.prepared_worth_telling = 1000 * kSecond;
+				EXPECT_EQ(findings_with_remedy(b, facts), kind == HorizonKind::prepared ? 4U : 3U);
+			}
+}
+
+TEST(CheckRemedies, AreToldOfAllThatKeepsTheEnforcerFromItsWork) {
+	GraphBuilder b;
+	EXPECT_EQ(findings_with_remedy(b, {}), 2U);
+	ServerFacts facts = well();
+	facts.paused_for = kSecond;
+	facts.fuse_blown = true;
+	facts.any_limit = false;
+	for (const Mode mode : {Mode::off, Mode::dry_run}) {
+		facts.mode = mode;
+		EXPECT_EQ(findings_with_remedy(b, facts), 5U);
+	}
+	facts.enforcer_running = false;
+	EXPECT_EQ(findings_with_remedy(b, facts), 4U);
+}
+
+TEST(Check, SaysWhereToLookForWhoCannotBeJudged) {
+	const auto root = [](bool masked) {
+		const auto all =
+		    of_root([masked](SessionRef s) { s.in_state(State::disabled, Wait::other, 0)->masked = masked; });
+		return finding_of(all, "session 1");
+	};
+	EXPECT_EQ(root(false).remedy,
+	          "-- it is not known what 1 does: SELECT * FROM pg_catalog.pg_stat_activity WHERE pid = 1;");
+	EXPECT_EQ(root(true).remedy, "");
 }
 
 TEST(Check, NeedsNoRemedies) {
