@@ -144,7 +144,7 @@ COMMENT ON COLUMN unblock.blocking_chains.wait_time IS 'Time since this wait beg
 COMMENT ON COLUMN unblock.blocking_chains.lock IS 'What the lock is on';
 COMMENT ON COLUMN unblock.blocking_chains.mode_wanted IS 'Mode of the lock that is waited for';
 COMMENT ON COLUMN unblock.blocking_chains.mode_held IS 'Conflicting mode that the primary blocker holds or, queued, wants';
-COMMENT ON COLUMN unblock.blocking_chains.remedy IS 'Statement to paste to be rid of this session, which hits nobody else when pasted late; or advice as an SQL comment';
+COMMENT ON COLUMN unblock.blocking_chains.remedy IS 'Statement to paste to end this session or to cancel its statement, which hits nobody else when pasted late; or advice as an SQL comment';
 GRANT SELECT ON unblock.blocking_chains TO PUBLIC;
 
 CREATE FUNCTION unblock.root_blockers(
@@ -187,7 +187,7 @@ COMMENT ON COLUMN unblock.root_blockers.blocked_total IS 'Sessions that wait for
 COMMENT ON COLUMN unblock.root_blockers.frees IS 'Sessions that wait for nobody else in the end: what ending this one would free';
 COMMENT ON COLUMN unblock.root_blockers.longest_wait IS 'Longest present wait of its direct waiters';
 COMMENT ON COLUMN unblock.root_blockers.locks_held IS 'Granted locks, as pg_locks counts them';
-COMMENT ON COLUMN unblock.root_blockers.remedy IS 'Statement to paste to be rid of this session, which hits nobody else when pasted late; or advice as an SQL comment';
+COMMENT ON COLUMN unblock.root_blockers.remedy IS 'Statement to paste to end this session or to cancel its statement, which hits nobody else when pasted late; or advice as an SQL comment';
 GRANT SELECT ON unblock.root_blockers TO PUBLIC;
 
 CREATE FUNCTION unblock.idle_transactions(
@@ -246,7 +246,7 @@ CREATE FUNCTION unblock.horizon(
     AS 'MODULE_PATHNAME', 'pg_unblock_horizon';
 COMMENT ON FUNCTION unblock.horizon() IS 'What keeps vacuum from removing dead rows, oldest first; the asking session is one of them';
 CREATE VIEW unblock.horizon AS SELECT * FROM unblock.horizon();
-COMMENT ON VIEW unblock.horizon IS 'What keeps vacuum from removing dead rows, oldest first';
+COMMENT ON VIEW unblock.horizon IS 'What keeps vacuum from removing dead rows, oldest first. Sessions and prepared transactions keep rows of their database and of shared catalogs (on a standby, of all databases); a slot''s catalog_xmin those of system catalogs; a slot''s xmin and a standby those of all databases';
 COMMENT ON COLUMN unblock.horizon.kind IS 'session, prepared transaction, replication slot, or standby (one that sends feedback without a slot)';
 COMMENT ON COLUMN unblock.horizon.name IS 'Application of the session or standby, global id of the prepared transaction, name of the slot';
 COMMENT ON COLUMN unblock.horizon.pid IS 'Process id; of a slot, the process that uses it';

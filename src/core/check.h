@@ -28,8 +28,9 @@ struct Finding {
 
 // A root, or a set of roots that block together, is critical when it blocks so many sessions …
 inline constexpr Index kCriticalBlocked = 10;
-// … or when its longest direct waiter has waited for so long: a root that is left alone (it waits for its
-// client, or is a prepared transaction), and any other, which may be done by itself. Else it is a warning.
+// … or when its longest direct waiter has waited for so long: a root that is left alone (it is idle, in a
+// transaction or with locks of its session, or is a prepared transaction), and any other, which may be done
+// by itself. Else it is a warning.
 inline constexpr Micros kCriticalLeftAlone = 3 * kSecond;
 inline constexpr Micros kCriticalWorking = 300 * kSecond;
 
@@ -63,8 +64,9 @@ struct ServerFacts {
 
 // Findings in order of severity, then of how many sessions they concern. Never empty: when nobody is blocked,
 // a line of severity ok says so, whatever else there is to tell. Sentences are on one line; a remedy has one
-// line per session to end. O(n log n), for each blocked migration the roots that it waits for, and for each
-// of at most 50 sets of roots a look at all different sets. Throws std::bad_alloc.
+// line per session to end. O(n log n) in sessions, waiters and holders of the horizon, for each blocked
+// migration the roots that it waits for, and for each of at most 50 sets of roots a look at all different
+// sets. Throws std::bad_alloc.
 std::vector<Finding> check(const WaitGraph& graph, std::span<const ChainRow> rows, const ServerFacts& facts);
 
 } // namespace unblock::core
