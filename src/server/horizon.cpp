@@ -47,6 +47,10 @@ int read_processes(Holding* found) {
 		if (proc->pid == 0 || ignored || !TransactionIdIsNormal(xmin))
 			continue;
 		const bool is_standby = (proc->statusFlags & PROC_AFFECTS_ALL_HORIZONS) != 0;
+		// A walsender leaves the xmin of its standby's feedback behind when it exits: ProcArrayRemove() does
+		// not clear it, because nobody looks for processes outside of the process array.
+		if (is_standby && BackendPidGetProcWithLock(proc->pid) != proc)
+			continue;
 		found[count++] = {number,           proc->pid, compat::local_xid(proc), xmin, xmin == xid,
 		                  proc->databaseId, is_standby};
 	}

@@ -1,6 +1,6 @@
 # What holds back vacuum: sessions, prepared transactions, replication slots and
 # standbys, the oldest first; vacuum itself does not. check() names the oldest
-# once it is old enough.
+# of each kind once it is old enough.
 
 use strict;
 use warnings FATAL => 'all';
@@ -95,6 +95,8 @@ is( holder("kind = 'standby'",
 is($standby->ask("SELECT count(*) FROM unblock.horizon WHERE pid = $reader->{pid}"), 1, 'and there it is the reader');
 $reader->quit;
 $standby->stop;
+$server->wait_until('NOT EXISTS (SELECT FROM pg_stat_replication)');
+is(holder("kind = 'standby'", 'count(*)'), 0, 'a standby that has gone holds back nothing');
 
 # --- details of others
 $server->ask('CREATE ROLE nosy LOGIN');
@@ -102,16 +104,37 @@ my $nosy = $server->session(user => 'nosy');
 is( $nosy->query("SELECT name, since IS NULL, datname, xmin_age > 0 FROM unblock.horizon WHERE pid = $snapshot->{pid}"),
 	'test|t|other|t', "others' details are masked as in pg_stat_activity");
 
-# --- check() says who it is
-is($server->ask("SELECT count(*) FROM unblock.check() WHERE finding LIKE '%vacuum%'"), 0, 'not worth telling yet');
+# --- check() says who it is, and which rows are kept
+sub findings {
+	return $server->ask("SELECT finding FROM unblock.check() WHERE finding LIKE '%vacuum%' ORDER BY finding");
+}
+is(findings(), '', 'not worth telling yet');
+$server->ask("SELECT pg_create_logical_replication_slot('consumer', 'test_decoding'); CREATE DATABASE third");
+$writer = $server->session;
+$writer->stay_idle('BEGIN', 'INSERT INTO t VALUES (0)');
+my $follower = $server->session(dbname => 'third');
+$follower->stay_idle('BEGIN ISOLATION LEVEL REPEATABLE READ', 'SELECT 1');
+is(holder("pid = $follower->{pid}", 'xmin'), holder("pid = $writer->{pid}", 'xmin'), 'a snapshot as old as a writer elsewhere');
 use_up_transactions(1_000_000);
-my $finding = $server->ask("SELECT finding || ' ' || detail || ' ' || remedy FROM unblock.check() WHERE finding LIKE '%vacuum%'");
-like($finding, qr/^session $snapshot->{pid}.* holds back vacuum/, 'an old snapshot is told')
-  or diag $server->ask('SELECT * FROM unblock.check()');
-like($finding, qr/SELECT unblock\.terminate\($snapshot->{pid}, '/, 'with its remedy');
-my ($remedy) = $finding =~ /(SELECT unblock\.terminate\(.*)/;
+my $stay = qr/: dead rows of the last 10\d{5} transactions stay/;
+like(findings(), qr/^replication slot 'consumer' holds back vacuum of system catalogs$stay
+session $_->[0] holds back vacuum in database $_->[1]$stay
+session $_->[2] holds back vacuum in database $_->[3]$stay$/, 'the oldest of each kind')
+  for [ map { @$_ } sort { $a->[0] cmp $b->[0] } [ $snapshot->{pid}, 'other' ], [ $writer->{pid}, 'postgres' ] ];
+
+my $remedy = $server->ask("SELECT remedy FROM unblock.check() WHERE finding LIKE 'session $snapshot->{pid} holds%'");
+like($remedy, qr/^SELECT unblock\.terminate\($snapshot->{pid}, '/, "a session's remedy");
 like($server->ask($remedy), qr/terminated/, 'which helps');
 is(holder("pid = $snapshot->{pid}", 'count(*)'), 0, 'at once');
+$remedy = $server->ask("SELECT remedy FROM unblock.check() WHERE finding LIKE 'replication slot %'");
+like($remedy, qr/^-- if nobody needs it any more: SELECT pg_drop_replication_slot\('consumer'\);$/, 'that of a slot that nobody uses');
+$server->ask($remedy =~ s/^.*: //r);
+$writer->quit;
+$server->wait_until_gone($writer);
+like(findings(), qr/^session $follower->{pid} holds back vacuum in database third$stay$/, 'the follower by itself');
+$follower->quit;
+$server->wait_until_gone($follower);
+is(findings(), '', 'and nobody');
 
 $server->stop;
 done_testing();
