@@ -1,5 +1,6 @@
 # Databases of several encodings: a gid has the bytes of the database it was given in, and nothing says so. Where
-# they are no text, reports go on without them, and no remedy names a transaction that does not exist.
+# they are no text, reports go on without them, and no remedy names a transaction that does not exist. And what
+# tree() draws with.
 
 use strict;
 use warnings FATAL => 'all';
@@ -79,6 +80,20 @@ for my $encoding (qw(UTF8 LATIN1)) {
 
 is(($latin->try($remedy))[1], '', 'the remedy can be pasted');
 is(($_->end_statement)[1], '', 'and nobody waits any more') for @waiters;
+
+# --- tree() draws with boxes where both the client and the database have them
+$server->ask('CREATE TABLE queue ()');
+my $holder = $server->idle_session('LOCK queue');
+push @waiters, map { $server->waiting_session('SELECT FROM queue') } 1 .. 2;
+my ($branch, $last_branch) = ("\xe2\x94\x9c\xe2\x94\x80 ", "\xe2\x94\x94\xe2\x94\x80 ");
+my $boxes = client('postgres', 'UTF8')->query('SELECT unblock.tree()');
+like($boxes, qr/^$branch\d+ .*^$last_branch\d+ /ms, 'boxes');
+for ([qw(postgres LATIN1)], [qw(latin UTF8)], [qw(latin LATIN1)]) {
+	my ($dbname, $encoding) = @$_;
+	my $plain = client($dbname, $encoding)->query('SELECT unblock.tree()');
+	like($plain, qr/\A[\x20-\x7e\n]+\z/,            "$dbname, $encoding: nothing but ASCII");
+	like($plain, qr/^\|- \d+ .*^`- \d+ /ms, "$dbname, $encoding: the same in ASCII");
+}
 
 $server->stop;
 done_testing();

@@ -78,6 +78,17 @@ sub check_graph {
 		my ($color) = @_;
 		return sorted_lines(grep { ($graph->{nodes}{$_}{fillcolor} // '') eq $color } keys %{ $graph->{nodes} });
 	};
+	# These name what is prepared by gid: its arrows, and the bold ones of them.
+	my @to_prepared = grep { !pid_of($_->{head}) } @{ $graph->{edges} };
+	my %arrows;
+	++$arrows{ $_->{head} } for @to_prepared;
+	is( sorted_lines(map { "$_|$arrows{$_}" } keys %arrows),
+		$rows->('SELECT gid, direct_waiters FROM unblock.root_blockers WHERE pid = 0'),
+		"$name: waiters of each prepared transaction");
+	is( sorted_lines(map { "$_->{tail}|$_->{head}" } grep { $_->{penwidth} } @to_prepared),
+		$rows->('SELECT below.pid, top.gid FROM unblock.blocking_chains top JOIN unblock.blocking_chains below
+			USING (chain_id) WHERE top.pid = 0 AND below.depth = 1'),
+		"$name: who is below each prepared transaction");
 	is($nodes_with->('#f4cccc'), $rows->('SELECT coalesce(gid, pid::text) FROM unblock.root_blockers'),
 		"$name: roots");
 	is($nodes_with->('#fff2cc'), $rows->('SELECT pid FROM unblock.blocking_chains WHERE in_cycle'),
@@ -104,24 +115,29 @@ sub edge_row {
 sub check_mermaid {
 	my ($name, $graph, $text) = @_;
 	my $label = qr/"(?:[A-Za-z0-9 \x80-\xff]|#\d+;|<br\/>)*"/;
-	my (@nodes, @edges, @rest);
+	my (%name_of, @edges, @rest);
 	for my $line (split /\n/, $text) {
-		if ($line =~ /^    (\w+)\[$label\](?::::(?:root|deadlock))?$/)   { push @nodes, $1 }
-		elsif ($line =~ /^    (\w+) (-->|-\.->)\|$label\| (\w+)$/) { push @edges, "$1 $2 $3" }
+		if ($line =~ /^    (\w+)\[($label)\](?::::(?:root|deadlock))?$/) { $name_of{$1} = mermaid_name($1, $2) }
+		elsif ($line =~ /^    (\w+) (-->|-\.->)\|$label\| (\w+)$/) { push @edges, "$name_of{$1} $2 $name_of{$3}" }
 		else                                                         { push @rest, $line }
 	}
-	my $id = sub { $_[0] =~ /^\d+$/ ? "s$_[0]" : 'p' };
-	is(sorted_lines(map { s/^p\d+$/p/r } @nodes), sorted_lines(map { $id->($_) } keys %{ $graph->{nodes} }),
-		"$name: nodes in Mermaid");
-	is( sorted_lines(map { s/p\d+$/p/r } @edges),
-		sorted_lines(
-			map { join ' ', $id->($_->{tail}), $_->{style} ? '-.->' : '-->', $id->($_->{head}) } @{ $graph->{edges} }),
+	is(sorted_lines(values %name_of), sorted_lines(keys %{ $graph->{nodes} }), "$name: nodes in Mermaid");
+	is( sorted_lines(@edges),
+		sorted_lines(map { join ' ', $_->{tail}, $_->{style} ? '-.->' : '-->', $_->{head} } @{ $graph->{edges} }),
 		"$name: arrows in Mermaid");
 	like(
 		join("\n", @rest),
 		qr/\Aflowchart BT\n    classDef root [^\n]*\n    classDef deadlock [^\n]*(?:\n    linkStyle [\d,]+ stroke-width:4px)?\z/,
 		"$name: the rest of Mermaid");
 	return;
+}
+
+# As Graphviz' nodes are named, see node_name().
+sub mermaid_name {
+	my ($id, $label) = @_;
+	return $1 if $id =~ /^s(\d+)$/;
+	my ($gid) = $label =~ s/#(\d+);/chr $1/ger =~ /(?:^"|<br\/>)prepared transaction '(.*)', \d/;
+	return $gid // $id;
 }
 
 sub statement_as_drawn {
@@ -166,7 +182,19 @@ for my $n (0 .. $#gids) {
 	$server->session->query("BEGIN; LOCK prepared_$n; PREPARE TRANSACTION " . literal($gids[$n]));
 	push @sessions, $server->waiting_session("SELECT FROM prepared_$n");
 }
+# Two on one table, one of which is in nobody's way but the last one's.
+push @gids, 'reads', 'writes';
+$server->ask('CREATE TABLE prepared_twice ()');
+$server->session->query("BEGIN; LOCK prepared_twice IN $$_[1] MODE; PREPARE TRANSACTION '$$_[0]'")
+	for [ 'reads', 'ACCESS SHARE' ], [ 'writes', 'ROW EXCLUSIVE' ];
+my ($shares, $excludes) = map { $server->waiting_session("BEGIN \\; LOCK prepared_twice IN $_ MODE") } 'SHARE',
+	'ACCESS EXCLUSIVE';
+push @sessions, $shares, $excludes;
 $graph = check_graph('all kinds', $server->session);
+is( sorted_lines(
+		map { "$_->{tail} for $_->{head}" } grep { $_->{head} =~ /^(?:reads|writes)$/ } @{ $graph->{edges} }),
+	sorted_lines("$shares->{pid} for writes", map { "$excludes->{pid} for $_" } 'reads', 'writes'),
+	'two prepared transactions on one table');
 is(scalar(keys %{ $graph->{nodes} }), @sessions + @gids, 'all are there');
 for my $gid (@gids) {
 	like($graph->{nodes}{$gid}{drawn}, qr/^prepared transaction '\Q$gid\E', \d/m, "a prepared transaction: $gid");
@@ -253,7 +281,18 @@ my $holder = $server->idle_session('LOCK crowded');
 my @crowd = map { $server->session } 1 .. 50;
 $_->begin_statement('BEGIN \\; LOCK crowded') for @crowd;
 $server->wait_until("(SELECT count(*) = 50 FROM pg_locks WHERE relation = 'crowded'::regclass AND NOT granted)");
-cmp_ok($server->ask('SELECT count(*) FROM unblock.blocking_edges'), '>', 1000, 'a crowd');
+my $pairs = $server->ask('SELECT sum(cardinality(pg_blocking_pids(pid))) FROM pg_locks WHERE NOT granted');
+cmp_ok($pairs, '>', 1000, 'a crowd');
+for my $most (0, 10, $pairs - 1) {
+	my ($rows, $told) = $server->session->try("SELECT count(*) FROM unblock.blocking_edges($most)");
+	is($rows, $most, "a crowd: $most pairs");
+	like($told, qr/\ANOTICE:  00000: there are more pairs than the $most shown\nHINT:  .*max_rows.*\nLOCATION: .*\z/,
+		"a crowd: a notice with $most pairs");
+}
+for my $all ('null', $pairs, '') {
+	is_deeply([ $server->session->try("SELECT count(*) FROM unblock.blocking_edges($all)") ],
+		[ $pairs, '' ], "a crowd: all pairs, without a notice ($all)");
+}
 $graph = parse_dot($server->ask('SELECT unblock.graph()'));
 like($graph->{label}, qr/Not complete/, 'a crowd: the picture says so');
 is( sorted_lines(map { "$_->{tail}|" . pid_of($_->{head}) } @{ $graph->{edges} }),
