@@ -42,6 +42,10 @@ def strongest(modes):
     return max(modes, key=MODES.index)
 
 
+def in_the_way(locktype, wanted, held):
+    return "{}: {} wanted, {} held".format(locktype, wanted, held)
+
+
 class Wait:
     """A process that awaits a lock."""
 
@@ -51,6 +55,7 @@ class Wait:
         self.tag = lock["tag"]
         self.locktype = lock["locktype"]
         self.mode = lock["mode"]
+        self.xid = lock["xid"]
         self.hard = {}  # node: strongest conflicting mode that it holds
 
 
@@ -168,8 +173,13 @@ class Reference:
         found["sessions with several waiting processes"] = sum(len(waits) > 1 for waits in self.waits_of.values())
         for wait in self.waits:
             found["waits for " + wait.locktype] += 1
+            for mode in wait.hard.values():
+                found[in_the_way(wait.locktype, wait.mode, mode)] += 1
             found["waits of parallel workers"] += wait.pid != wait.node
             found["waits jammed behind a queue"] += not wait.hard
+            found["waits for a subtransaction"] += wait.locktype == "transactionid" and any(
+                node in self.processes and self.processes[node]["xid"] != wait.xid for node in wait.hard
+            )
         for node, blockers in self.blockers.items():
             hard = {blocker for wait in self.waits_of[node] for blocker in wait.hard}
             found["hard edges"] += len(blockers & hard)

@@ -46,7 +46,7 @@ BEGIN
 		'roots', (SELECT jsonb_agg(to_jsonb(root) - 'query') FROM unblock.root_blockers root),
 		'locks', (
 			WITH locks AS MATERIALIZED (
-				SELECT pid, virtualtransaction AS transaction, locktype, mode, granted,
+				SELECT pid, virtualtransaction AS transaction, locktype, mode, granted, transactionid AS xid,
 					(locktype, database, relation, page, tuple, virtualxid, transactionid, classid, objid,
 					 objsubid)::text AS tag
 				FROM pg_locks
@@ -60,7 +60,7 @@ BEGIN
 		),
 		'processes', (
 			SELECT jsonb_agg(jsonb_build_object('pid', pid, 'leader', coalesce(leader_pid, pid), 'state', state,
-				'database', datid))
+				'database', datid, 'xid', backend_xid))
 			FROM pg_stat_get_activity(NULL)
 		)
 	) INTO found;

@@ -14,13 +14,15 @@ from collections import Counter
 import psycopg2
 
 import compare
-from graph import Reference
+from graph import CONFLICTS, MODES, Reference, in_the_way
 from workload import Session, Workload, wait_for
 
 DATABASES = ("oracle", "oracle_away")
 
-# Of a run of so many graphs all these are expected; a test that never meets them proves nothing.
+# Of a run of so many graphs all that is in EXPECTED and in PAIRS is expected; a test that never meets it proves
+# nothing. Until it is met the run goes on, but not for ever.
 ENOUGH_GRAPHS = 100
+MOST_GRAPHS = 1000
 EXPECTED = (
     "waits for relation",
     "waits for transactionid",
@@ -29,6 +31,10 @@ EXPECTED = (
     "waits for advisory",
     "waits for object",
     "waits of parallel workers",
+    "waits for a subtransaction",
+    "sessions with savepoints",
+    "rollbacks to a savepoint",
+    "inserts that wait for a unique key",
     "waits jammed behind a queue",
     "hard edges",
     "queued edges",
@@ -40,6 +46,26 @@ EXPECTED = (
     "several prepared blockers of one session",
     "idle blockers outside a transaction",
 )
+
+# The modes in which SQL awaits each kind of lock, and those in which it holds one: all pairs that conflict.
+ROW_MODES = ("AccessShareLock", "RowShareLock", "ExclusiveLock", "AccessExclusiveLock")
+OBJECT_MODES = ("AccessShareLock", "ShareUpdateExclusiveLock", "AccessExclusiveLock")
+ADVISORY_MODES = ("ShareLock", "ExclusiveLock")
+TAKEN = {
+    "relation": (MODES, MODES),
+    "tuple": (ROW_MODES, ROW_MODES),
+    "object": (OBJECT_MODES, OBJECT_MODES),
+    "advisory": (ADVISORY_MODES, ADVISORY_MODES),
+    "transactionid": (("ShareLock",), ("ExclusiveLock",)),
+    "virtualxid": (("ShareLock",), ("ExclusiveLock",)),
+}
+PAIRS = [
+    in_the_way(locktype, wanted, held)
+    for locktype, (modes_wanted, modes_held) in TAKEN.items()
+    for wanted in modes_wanted
+    for held in modes_held
+    if held in CONFLICTS[wanted]
+]
 
 FAILURES_SHOWN = 3
 
@@ -69,39 +95,48 @@ class Tally:
 
     def __init__(self):
         self.wrong = {check: [] for check in compare.PROPERTIES}
+        self.judged = 0  # graphs
         self.occurred = Counter()
         self.graphs = Counter()  # in which it occurred
 
-    def judge(self, seed, picture):
+    def judge(self, workload, picture):
+        self.judged += 1
         reference = Reference(picture)
         self.count(reference.occurrences())
+        self.count(workload.occurrences(reference))
         for check, failures in self.wrong.items():
             found = list(check(reference, picture))
             if found:
-                failures.append((seed, found))
+                failures.append((workload.seed, found))
 
     def count(self, occurrences):
         for what, count in occurrences.items():
             self.occurred[what] += count
             self.graphs[what] += count > 0
 
-    def report(self, graphs):
+    def never(self, kinds):
+        return [kind for kind in kinds if not self.occurred[kind]]
+
+    def report(self, complete):
+        """Whether all is well, and, if it is to be complete, has occurred."""
         for check, failures in self.wrong.items():
             title = check.__doc__.splitlines()[0].rstrip(".")
             if not failures:
-                print("ok - {} ({} graphs)".format(title, graphs))
+                print("ok - {} ({} graphs)".format(title, self.judged))
                 continue
-            print("not ok - {} ({} of {} graphs)".format(title, len(failures), graphs))
+            print("not ok - {} ({} of {} graphs)".format(title, len(failures), self.judged))
             for seed, found in failures[:FAILURES_SHOWN]:
                 print("# --seed {} --graphs 1".format(seed))
                 for line in found[:FAILURES_SHOWN]:
                     print("#   " + line)
-        if graphs >= ENOUGH_GRAPHS:
+        if complete:
             for kind in EXPECTED:
                 print("{} - {} occurred".format("ok" if self.occurred[kind] else "not ok", kind))
-        return not any(self.wrong.values()) and (
-            graphs < ENOUGH_GRAPHS or all(self.occurred[kind] for kind in EXPECTED)
-        )
+            missing = self.never(PAIRS)
+            print("{} - all {} pairs of modes occurred".format("not ok" if missing else "ok", len(PAIRS)))
+            for pair in missing:
+                print("#   never: " + pair)
+        return not any(self.wrong.values()) and not (complete and self.never((*EXPECTED, *PAIRS)))
 
 
 def hold_still(workload, observer, tally):
@@ -135,21 +170,28 @@ def set_up():
     return observers
 
 
+def is_over(graphs, tally):
+    if tally.judged < graphs:
+        return False
+    return graphs < ENOUGH_GRAPHS or tally.judged >= MOST_GRAPHS or not tally.never((*EXPECTED, *PAIRS))
+
+
 def run(first_seed, graphs, tally):
     observers = set_up()
     observer = observers[DATABASES[0]]
     pools = [[Session(database) for _ in range(24)] for database in DATABASES]
-    for seed in range(first_seed, first_seed + graphs):
-        if seed > first_seed and (seed - first_seed) % 100 == 0:
-            print("# {} graphs".format(seed - first_seed), flush=True)
+    while not is_over(graphs, tally):
+        seed = first_seed + tally.judged
         try:
             workload = Workload(seed, pools, observer)
             workload.run()
-            tally.judge(seed, hold_still(workload, observer, tally))
+            tally.judge(workload, hold_still(workload, observer, tally))
             workload.unwind(observers)
         except Exception:
             print("# broke off at --seed {}".format(seed))
             raise
+        if tally.judged % 100 == 0:
+            print("# {} graphs".format(tally.judged), flush=True)
 
 
 def main():
@@ -167,10 +209,10 @@ def main():
         traceback.print_exc(file=sys.stdout)
         print("not ok - {}".format(error))
         return 1
-    good = tally.report(arguments.graphs)
+    good = tally.report(complete=arguments.graphs >= ENOUGH_GRAPHS)
     for what, count in sorted(tally.occurred.items()):
-        print("# {:>8} {:<45} in {:>6} graphs".format(count, what, tally.graphs[what]))
-    print("# {:>8.1f} graphs per second".format(arguments.graphs / (time.monotonic() - begin)))
+        print("# {:>8} {:<70} in {:>6} graphs".format(count, what, tally.graphs[what]))
+    print("# {:>8.1f} graphs per second".format(tally.judged / (time.monotonic() - begin)))
     return 0 if good else 1
 
 

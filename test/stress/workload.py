@@ -8,6 +8,7 @@ Nothing is ever committed.
 import random
 import select
 import time
+from collections import Counter
 
 import psycopg2
 from psycopg2.extensions import TRANSACTION_STATUS_IDLE, TRANSACTION_STATUS_INERROR
@@ -36,6 +37,7 @@ class Session(Client):
         self.database = database
         self.pid = self.connection.info.backend_pid
         self.busy = False
+        self.work = None  # what it began last, of WORK
         self.savepoints = 0
 
     def start(self, statement):
@@ -90,6 +92,7 @@ class Workload:
         self.at_rest = []  # they do nothing more
         self.prepared = 0
         self.indexes = []  # (database, name)
+        self.rollbacks_to_savepoints = 0
 
     def choose_sessions(self, pools):
         count = self.random.randint(6, 24)
@@ -104,6 +107,18 @@ class Workload:
             self.step(self.random.choice(free))
             self.settle()
 
+    def occurrences(self, reference):
+        """What of its work is in the graph, or has left its mark there."""
+        found = Counter({"rollbacks to a savepoint": self.rollbacks_to_savepoints})
+        for session in self.sessions:
+            found["sessions with savepoints"] += (
+                session.pid in reference.nodes and session.in_transaction() and session.savepoints > 0
+            )
+            found["inserts that wait for a unique key"] += session.work is Workload.insert_key and any(
+                wait.locktype == "transactionid" for wait in reference.waits_of[session.pid]
+            )
+        return found
+
     def busy_pids(self):
         return [session.pid for session in self.sessions if session.busy]
 
@@ -116,6 +131,7 @@ class Workload:
         return not busy or not self.observer.ask("SELECT unsettled(%s)", busy)
 
     def step(self, session):
+        session.work = None
         if session.failed():
             self.leave(session)
         elif not session.in_transaction() and self.random.random() < 0.25:
@@ -127,12 +143,12 @@ class Workload:
             else:
                 begin = "BEGIN; "
                 session.savepoints = 0
-            work = self.random.choices(WORK, self.weights)[0][0]
-            session.start(begin + work(self, session))
+            session.work = self.random.choices(WORK, self.weights)[0][0]
+            session.start(begin + session.work(self, session))
 
     def leave(self, session):
         if session.savepoints and self.random.random() < 0.7:
-            session.start("ROLLBACK TO s")
+            session.start(self.roll_back_to_savepoint())
         else:
             session.start("ROLLBACK")
 
@@ -218,9 +234,13 @@ class Workload:
         if not session.savepoints:
             return self.savepoint(session)
         if self.random.random() < 0.5:
-            return "ROLLBACK TO s"
+            return self.roll_back_to_savepoint()
         session.savepoints -= 1
         return "RELEASE s"
+
+    def roll_back_to_savepoint(self):
+        self.rollbacks_to_savepoints += 1
+        return "ROLLBACK TO s"
 
     def prepare(self, session):
         self.prepared += 1
