@@ -30,7 +30,7 @@ class Plan:
         self.looks = 30 if quick else 300
         self.enforcer_seconds = 2 if quick else 60
         self.load_pairs = 4 if quick else 100
-        self.load_seconds = 0.5 if quick else 1
+        self.load_seconds = 0.5
         self.passing_seconds = 3 if quick else 15
         self.preload_pairs = 2 if quick else 32
         self.preload_seconds = 1 if quick else 2

@@ -92,6 +92,27 @@ def ratio_with_interval(pairs):
     return tuple(math.exp(value) for value in (mean, mean - margin, mean + margin))
 
 
+def decides(interval, limit):
+    """Whether the interval of a ratio is on one side of the limit."""
+    _, low, high = interval
+    return high <= limit or low > limit
+
+
+def sample_until(decided, count, sample, seconds=360):
+    """Samples that often, and twice and four times as often in all as long as that decides nothing, within this
+    time. Not decided after each sample: a run that ends in the first moment of luck is lucky too often."""
+    deadline = time.monotonic() + seconds
+    taken = 0
+    for goal in (count, 2 * count, 4 * count):
+        while taken < goal:
+            if taken >= count and time.monotonic() > deadline:
+                return
+            sample()
+            taken += 1
+        if decided():
+            return
+
+
 def slope(points):
     """The exponent of the power of x that fits y best: 1 = linear."""
     xs = [math.log(x) for x, _ in points]
