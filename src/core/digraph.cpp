@@ -8,25 +8,31 @@
 
 namespace unblock::core {
 
-Digraph::Digraph(Index nodes, std::span<const Edge> edges)
-    : first_(std::size_t{nodes} + 1), to_(edges.size()) {
-	// Counting sort by `from`: first_[n] is the end of n's run until the run is filled from its back.
+// Both ways to make one sort by counting: first_[n] is the number of n's edges, then the end of n's run until
+// the run is filled from its back.
+Digraph::Digraph(Index nodes, std::span<const Edge> edges) : Digraph(std::size_t{nodes}, edges.size()) {
 	for (const Edge& edge : edges)
 		++first_[edge.from];
-	Index end = 0;
-	for (Index& first : first_)
-		first = end += first;
+	end_runs();
 	for (std::size_t i = edges.size(); i-- > 0;)
 		to_[--first_[edges[i].from]] = edges[i].to;
 }
 
 Digraph Digraph::reversed() const {
-	std::vector<Edge> edges;
-	edges.reserve(to_.size());
-	for (Index node = 0; node < nodes(); ++node)
+	Digraph turned(nodes(), to_.size());
+	for (const Index to : to_)
+		++turned.first_[to];
+	turned.end_runs();
+	for (Index node = nodes(); node-- > 0;)
 		for (const Index to : successors(node))
-			edges.push_back({to, node});
-	return Digraph(nodes(), edges);
+			turned.to_[--turned.first_[to]] = node;
+	return turned;
+}
+
+void Digraph::end_runs() {
+	Index end = 0;
+	for (Index& first : first_)
+		first = end += first;
 }
 
 namespace {
@@ -42,6 +48,7 @@ public:
 	explicit ComponentSearch(const Digraph& graph)
 	    : graph_(graph), entered_(graph.nodes(), kNone), lowest_(graph.nodes(), kNone) {
 		found_.of.assign(graph.nodes(), kNone);
+		found_.order.reserve(graph.nodes());
 	}
 
 	void search(Index start) {
@@ -109,6 +116,8 @@ class DominatorSearch {
 public:
 	DominatorSearch(const Digraph& graph, const Digraph& reversed, std::span<const Index> starts)
 	    : graph_(graph), reversed_(reversed), number_(graph.nodes(), 0) {
+		vertex_.reserve(std::size_t{graph.nodes()} + 1);
+		parent_.reserve(std::size_t{graph.nodes()} + 1);
 		add(kNone, 0);
 		for (const Index start : starts)
 			enter_from(start);

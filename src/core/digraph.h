@@ -33,6 +33,9 @@ public:
 	Digraph reversed() const;
 
 private:
+	Digraph(std::size_t nodes, std::size_t edges) : first_(nodes + 1), to_(edges) {}
+	void end_runs();
+
 	std::vector<Index> first_; // of a node's run in to_; one more than there are nodes
 	std::vector<Index> to_;
 };
