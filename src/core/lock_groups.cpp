@@ -16,9 +16,11 @@ Index leader_of(const Snapshot& snapshot, Index session) noexcept {
 
 LockGroups::LockGroups(const Snapshot& snapshot)
     : snapshot_(snapshot), node_of_(snapshot.sessions.size()), waiters_(snapshot.waiters.size()),
-      waits_(snapshot.sessions.size()), holds_(snapshot.sessions.size()), at_lock_(snapshot.sessions.size()) {
+      waits_(snapshot.sessions.size()), holds_(snapshot.sessions.size()) {
 	for (Index session = 0; session < node_of_.size(); ++session)
 		node_of_[session] = leader_of(snapshot, session);
+	std::vector<AtLock> at_lock(snapshot.sessions.size()); // by node
+	nodes_.reserve(snapshot.sessions.size());
 	holders_.reserve(snapshot.holders.size());
 	first_holder_.reserve(snapshot.locks.size() + 1);
 	for (const Lock& lock : snapshot.locks) {
@@ -26,17 +28,17 @@ LockGroups::LockGroups(const Snapshot& snapshot)
 		ModeMask wanted = 0;
 		for (const Waiter& waiter : snapshot.queue_of(lock))
 			wanted = static_cast<ModeMask>(wanted | bit(waiter.mode));
-		add_holders(lock, wanted);
-		add_queue(lock, wanted);
+		add_holders(lock, wanted, at_lock);
+		add_queue(lock, wanted, at_lock);
 	}
 	first_holder_.push_back(static_cast<Index>(holders_.size()));
 }
 
-void LockGroups::add_holders(const Lock& lock, ModeMask wanted) {
+void LockGroups::add_holders(const Lock& lock, ModeMask wanted, std::span<AtLock> at_lock) {
 	const Index first = first_holder_.back();
 	for (const Holder& holder : snapshot_.holders_of(lock)) {
 		const Index node = node_of_[holder.session];
-		Index& known = at_lock_[node].holder;
+		Index& known = at_lock[node].holder;
 		if (known == kNone || known < first) {
 			known = static_cast<Index>(holders_.size());
 			add_node(node);
@@ -49,29 +51,29 @@ void LockGroups::add_holders(const Lock& lock, ModeMask wanted) {
 	}
 }
 
-void LockGroups::add_queue(const Lock& lock, ModeMask wanted) {
+void LockGroups::add_queue(const Lock& lock, ModeMask wanted, std::span<AtLock> at_lock) {
 	const Index this_lock = static_cast<Index>(first_holder_.size() - 1);
 	const Index first = first_holder_.back();
 	for (Index i = lock.first_waiter; i < lock.first_waiter + lock.waiters; ++i) {
 		const LockMode mode = snapshot_.waiters[i].mode;
 		const Index node = node_of_[snapshot_.waiters[i].session];
-		AtLock& at_lock = at_lock_[node];
-		if (at_lock.queue_of != this_lock) {
-			at_lock.queue_of = this_lock;
-			at_lock.queued = 0;
+		AtLock& own = at_lock[node];
+		if (own.queue_of != this_lock) {
+			own.queue_of = this_lock;
+			own.queued = 0;
 		}
-		const bool holds = at_lock.holder != kNone && at_lock.holder >= first;
-		const ModeMask held_against = holds ? holders_[at_lock.holder].blocks : ModeMask{0};
-		const unsigned already = held_against | at_lock.queued;
+		const bool holds = own.holder != kNone && own.holder >= first;
+		const ModeMask held_against = holds ? holders_[own.holder].blocks : ModeMask{0};
+		const unsigned already = held_against | own.queued;
 
 		GroupWaiter& waiter = waiters_[i];
 		waiter.node = node;
 		waiter.mode = mode;
 		waiter.blocks = static_cast<ModeMask>(conflicts_of(mode) & wanted & ~already);
 		waiter.holds_against_itself = (held_against & bit(mode)) != 0;
-		waiter.queued_against_itself = (at_lock.queued & bit(mode)) != 0;
+		waiter.queued_against_itself = (own.queued & bit(mode)) != 0;
 
-		at_lock.queued = static_cast<ModeMask>(at_lock.queued | waiter.blocks);
+		own.queued = static_cast<ModeMask>(own.queued | waiter.blocks);
 		add_node(node);
 		++waits_[node];
 	}

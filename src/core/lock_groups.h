@@ -72,8 +72,15 @@ public:
 	Index holds(Index node) const noexcept { return holds_[node]; }
 
 private:
-	void add_holders(const Lock& lock, ModeMask wanted);
-	void add_queue(const Lock& lock, ModeMask wanted);
+	// What a node does to the lock at hand while its entries are gone through.
+	struct AtLock {
+		Index holder = kNone;   // index into holders_, of the lock at hand or an earlier one
+		ModeMask queued = 0;    // wanted modes that its entries so far conflict with
+		Index queue_of = kNone; // the lock that `queued` is about
+	};
+
+	void add_holders(const Lock& lock, ModeMask wanted, std::span<AtLock> at_lock);
+	void add_queue(const Lock& lock, ModeMask wanted, std::span<AtLock> at_lock);
 	void add_node(Index node);
 
 	Snapshot snapshot_;
@@ -84,14 +91,6 @@ private:
 	std::vector<GroupWaiter> waiters_;
 	std::vector<Index> waits_;
 	std::vector<Index> holds_;
-
-	// What a node does to the lock at hand while its entries are gone through.
-	struct AtLock {
-		Index holder = kNone;   // index into holders_, of the lock at hand or an earlier one
-		ModeMask queued = 0;    // wanted modes that its entries so far conflict with
-		Index queue_of = kNone; // the lock that `queued` is about
-	};
-	std::vector<AtLock> at_lock_;
 };
 
 // Order among nodes that are otherwise equal: the oldest transaction, then the lower pid.
