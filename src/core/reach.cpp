@@ -16,6 +16,7 @@
 
 #include <algorithm>
 #include <array>
+#include <bit>
 #include <compare>
 #include <cstdint>
 #include <map>
@@ -31,6 +32,8 @@ namespace {
 // A small set of nodes, or the knowledge that it would not be small.
 class FewNodes {
 public:
+	FewNodes() noexcept {} // a defaulted one would have vectors fill the array
+
 	void add(Index node) noexcept {
 		Index* const end = nodes_.data() + count();
 		Index* const place = std::lower_bound(nodes_.data(), end, node);
@@ -46,7 +49,6 @@ public:
 	}
 
 	void add_too_many() noexcept { count_ = kTooMany; }
-	void clear() noexcept { count_ = 0; }
 	bool empty() const noexcept { return count_ == 0; }
 	bool too_many() const noexcept { return count_ == kTooMany; }
 
@@ -75,10 +77,11 @@ private:
 // Frees, and where edges lead out of what a node frees.
 class DominatorTree {
 public:
-	DominatorTree(const Digraph& graph, const Digraph& reversed, std::span<const Index> starts, Index nodes)
-	    : parent_(graph.nodes(), kNone), size_(graph.nodes(), 0), exits_(graph.nodes()) {
+	DominatorTree(const Digraph& graph, const Digraph& reversed, std::span<const Index> starts, Index nodes) {
 		Dominators tree = dominators(graph, reversed, starts);
 		parent_ = std::move(tree.immediate);
+		size_.assign(graph.nodes(), 0);
+		place_.assign(graph.nodes(), 0);
 		std::vector<Index> depth(graph.nodes(), 0); // 1 at the top
 		for (const Index node : tree.order)
 			depth[node] = parent_[node] == kNone ? 1 : depth[parent_[node]] + 1;
@@ -87,41 +90,53 @@ public:
 		// least depth of such a dominator over all edges that begin in the subtree: it tells that a
 		// subtree has no exits even if parts of it have too many.
 		std::vector<Index> leaves_to(graph.nodes(), kNone);
+		Index with_exits = 0;
 		for (auto it = tree.order.rbegin(); it != tree.order.rend(); ++it) {
 			const Index node = *it;
 			size_[node] += node < nodes ? 1 : 0;
-			for (const Index to : graph.successors(node)) {
+			for (const Index to : graph.successors(node))
 				leaves_to[node] = std::min(leaves_to[node], depth[to] - 1);
-				add_exit(node, to);
+			if (leaves_to[node] < depth[node])
+				place_[node] = ++with_exits;
+			if (const Index parent = parent_[node]; parent != kNone) {
+				size_[parent] += size_[node];
+				leaves_to[parent] = std::min(leaves_to[parent], leaves_to[node]);
 			}
-			if (leaves_to[node] >= depth[node])
-				exits_[node].clear();
-			const Index parent = parent_[node];
-			if (parent == kNone)
-				continue;
-			size_[parent] += size_[node];
-			leaves_to[parent] = std::min(leaves_to[parent], leaves_to[node]);
-			if (exits_[node].too_many())
-				exits_[parent].add_too_many();
-			for (const Index exit : exits_[node].nodes())
-				add_exit(parent, exit);
 		}
+		exits_.resize(with_exits + std::size_t{1});
+		for (auto it = tree.order.rbegin(); it != tree.order.rend(); ++it)
+			if (place_[*it] != 0)
+				collect_exits(*it, graph.successors(*it));
 	}
 
 	// Nodes of the wait graph in its subtree, itself included if it is one.
 	Index size(Index node) const noexcept { return size_[node]; }
 
 	// The nodes that edges from its subtree to outside lead to.
-	const FewNodes& exits(Index node) const noexcept { return exits_[node]; }
+	const FewNodes& exits(Index node) const noexcept { return exits_[place_[node]]; }
 
 private:
+	// Adds its own, and hands all on to its parent.
+	void collect_exits(Index node, std::span<const Index> successors) noexcept {
+		for (const Index to : successors)
+			add_exit(node, to);
+		const Index parent = parent_[node];
+		if (parent == kNone || place_[parent] == 0)
+			return;
+		if (exits(node).too_many())
+			exits_[place_[parent]].add_too_many();
+		for (const Index exit : exits(node).nodes())
+			add_exit(parent, exit);
+	}
+
 	void add_exit(Index node, Index to) noexcept {
 		if (parent_[to] != node && to != node)
-			exits_[node].add(to);
+			exits_[place_[node]].add(to);
 	}
 
 	std::vector<Index> parent_;
 	std::vector<Index> size_;
+	std::vector<Index> place_; // of a node in exits_; 0: it has none
 	std::vector<FewNodes> exits_;
 };
 
@@ -175,22 +190,34 @@ class QueueReach {
 public:
 	explicit QueueReach(ExitSets& sets) : sets_(sets) {}
 
-	// Takes the next waiter ahead of those taken so far. `own` is what it reaches other than through its
-	// place in this queue, itself included.
-	void take(LockMode wanted, Part own) {
-		const std::size_t mode = static_cast<std::size_t>(wanted);
-		reached_by_next_[mode] = reached(conflicts_of(wanted));
-		taken_[mode].push_back(sum(rearmost(mode, behind(mode)), own));
-		wanted_ = static_cast<ModeMask>(wanted_ | bit(wanted));
+	// By wanted mode, how many of those taken so far one ahead of them that blocks these modes reaches. They
+	// are always the rearmost ones: what blocks one waiter from ahead blocks all behind it who want the same.
+	using Numbers = PerMode<Index>;
+	Numbers reached(ModeMask blocks) const noexcept {
+		Numbers numbers{};
+		for_each_mode(blocks & wanted_, [&](std::size_t mode) {
+			numbers[mode] = behind(mode);
+			for_each_mode(wanted_, [&](std::size_t other) {
+				numbers[other] = std::max(numbers[other], reached_by_next_[mode][other]);
+			});
+		});
+		return numbers;
 	}
 
-	// What one that blocks these wanted modes, ahead of those taken so far, reaches. The exits may lead to
-	// some of the nodes that are counted already.
-	Part count(ModeMask blocks) {
-		const PerMode<Index> numbers = reached(blocks);
+	// These together. The exits may lead to some of the nodes that are counted already.
+	Part count(const Numbers& reached) {
 		Part all;
-		for_each_mode(wanted_, [&](std::size_t mode) { all = sum(all, rearmost(mode, numbers[mode])); });
+		for_each_mode(wanted_, [&](std::size_t mode) { all = sum(all, rearmost(mode, reached[mode])); });
 		return all;
+	}
+
+	// Takes the next waiter ahead of those taken so far. `reached` is what it reaches of them, `own` what it
+	// reaches other than through its place in this queue, itself included.
+	void take(LockMode wanted, const Numbers& reached, Part own) {
+		const std::size_t mode = static_cast<std::size_t>(wanted);
+		reached_by_next_[mode] = reached;
+		taken_[mode].push_back(sum(rearmost(mode, behind(mode)), own));
+		wanted_ = static_cast<ModeMask>(wanted_ | bit(wanted));
 	}
 
 	Part sum(Part a, Part b) { return {a.nodes + b.nodes, sets_.unite(a.exits, b.exits)}; }
@@ -202,23 +229,13 @@ private:
 		return number == 0 ? Part{} : taken_[mode][number - 1];
 	}
 
-	// By wanted mode, how many of those taken are reached. They are always the rearmost ones: what
-	// blocks one waiter from ahead blocks all behind it who want the same.
-	PerMode<Index> reached(ModeMask blocks) const noexcept {
-		PerMode<Index> numbers{};
-		for_each_mode(blocks & wanted_, [&](std::size_t mode) {
-			numbers[mode] = behind(mode);
-			for (std::size_t other = 0; other < kLockModes; ++other)
-				numbers[other] = std::max(numbers[other], reached_by_next_[mode][other]);
-		});
-		return numbers;
-	}
-
 	ExitSets& sets_;
-	PerMode<std::vector<Part>> taken_;          // [n - 1]: the rearmost n of that wanted mode together
-	PerMode<PerMode<Index>> reached_by_next_{}; // by the foremost waiter taken of that wanted mode
-	ModeMask wanted_ = 0;                       // by those taken
+	PerMode<std::vector<Part>> taken_;   // [n - 1]: the rearmost n of that wanted mode together
+	PerMode<Numbers> reached_by_next_{}; // by the foremost waiter taken of that wanted mode
+	ModeMask wanted_ = 0;                // by those taken
 };
+
+constexpr std::size_t kBatch = 64;
 
 // 64 counters, of which each set bit of a word raises one.
 class ColumnCounters {
@@ -233,28 +250,28 @@ public:
 		}
 	}
 
-	Index operator[](unsigned column) const noexcept {
-		Index value = 0;
+	std::array<Index, kBatch> values() const noexcept {
+		std::array<Index, kBatch> values{};
 		for (unsigned i = 0; i < digits_.size(); ++i)
-			value |= static_cast<Index>(digits_[i] >> column & 1U) << i;
-		return value;
+			for (std::uint64_t rest = digits_[i]; rest != 0; rest &= rest - 1)
+				values[static_cast<std::size_t>(std::countr_zero(rest))] |= Index{1} << i;
+		return values;
 	}
 
 private:
 	std::array<std::uint64_t, 32> digits_{}; // the binary digits of all counters, lowest first
 };
 
-constexpr std::size_t kBatch = 64;
-
 // What up to 64 sets of nodes reach.
 struct Walk {
-	ColumnCounters reached;                  // nodes of the wait graph, those of the set included
+	std::array<Index, kBatch> reached;       // nodes of the wait graph, those of the set included
 	std::vector<std::uint64_t> reached_from; // by component, a bit for each set
 };
 
 Walk walk(const Digraph& graph, const Components& components, const ExitSets& sets,
           std::span<const Index> batch, Index nodes) {
 	Walk found{{}, std::vector<std::uint64_t>(components.count, 0)};
+	ColumnCounters reached;
 	for (std::size_t i = 0; i < batch.size(); ++i)
 		for (const Index node : sets.nodes(batch[i]))
 			found.reached_from[components.of[node]] |= std::uint64_t{1} << i;
@@ -264,10 +281,11 @@ Walk walk(const Digraph& graph, const Components& components, const ExitSets& se
 		if (from == 0)
 			continue;
 		if (node < nodes)
-			found.reached.add(from);
+			reached.add(from);
 		for (const Index to : graph.successors(node))
 			found.reached_from[components.of[to]] |= from;
 	}
+	found.reached = reached.values();
 	return found;
 }
 
@@ -323,19 +341,21 @@ private:
 			// Else it blocks some of those behind as a holder, too; they would be counted twice.
 			const bool as_waiter = waiter->blocks == (conflicts & wanted);
 			Part own = as_waiter ? reached_by_holdings(waiter->node) : Part{0, ExitSets::kTooMany};
-			count_within(reach, waiter->node, conflicts, own, lock);
+			const QueueReach::Numbers reached = reach.reached(conflicts);
+			count_within(reach, waiter->node, reached, own, lock);
 			++own.nodes;
-			reach.take(waiter->mode, own);
+			reach.take(waiter->mode, reached, own);
 		}
 		for (const GroupHolder& holder : groups_.holders_of(lock))
 			if (groups_.waits(holder.node) == 0 && groups_.holds(holder.node) == 1)
-				count_within(reach, holder.node, holder.blocks, {}, lock);
+				count_within(reach, holder.node, reach.reached(holder.blocks), {}, lock);
 	}
 
-	void count_within(QueueReach& reach, Index node, ModeMask blocks, Part own, Index lock) {
+	void count_within(QueueReach& reach, Index node, const QueueReach::Numbers& reached, Part own,
+	                  Index lock) {
 		if (counted_.blocked_total[node] != kUnknown)
 			return;
-		const Part part = reach.sum(reach.count(blocks), own);
+		const Part part = reach.sum(reach.count(reached), own);
 		if (part.exits == ExitSets::kEmpty)
 			counted_.blocked_total[node] = part.nodes;
 		else if (part.exits != ExitSets::kTooMany)
@@ -390,8 +410,9 @@ private:
 		for (Index i = 0; i < sets.size(); ++i)
 			place[sets[i]] = i;
 		const auto batch_of = [&](const Pending& pending) { return place[pending.part.exits] / kBatch; };
-		std::stable_sort(pending_.begin(), pending_.end(),
-		                 [&](const Pending& a, const Pending& b) { return batch_of(a) < batch_of(b); });
+		if (sets.size() > kBatch)
+			std::stable_sort(pending_.begin(), pending_.end(),
+			                 [&](const Pending& a, const Pending& b) { return batch_of(a) < batch_of(b); });
 		auto pending = pending_.cbegin();
 		for (std::size_t first = 0; first < sets.size(); first += kBatch) {
 			const std::size_t size = std::min(kBatch, sets.size() - first);
