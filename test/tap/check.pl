@@ -79,7 +79,8 @@ $_->quit for @waiters;
 # --- a dump that locks many tables: the server shows the beginning of its statement only
 my $root   = $server->idle_session('LOCK TABLE t');
 my @tables = ('public.t') x 200;
-my $dump   = $server->waiting_session('BEGIN; LOCK TABLE ' . join(', ', @tables) . ' IN ACCESS SHARE MODE');
+my $dump   = $server->waiting_session(
+	PgUnblock::in_one_go('BEGIN', 'LOCK TABLE ' . join(', ', @tables) . ' IN ACCESS SHARE MODE'));
 unlike($server->ask("SELECT query FROM pg_stat_activity WHERE pid = $dump->{pid}"), qr/MODE/, 'cut off before its mode');
 like(finding("^session $root->{pid}"), qr/ blocks 1 session$/, 'a dump is no migration');
 $root->query('ROLLBACK');
