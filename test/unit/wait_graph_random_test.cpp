@@ -178,11 +178,9 @@ void compare_chains(const WaitGraph& graph, const NaiveGraph& naive) {
 	}
 }
 
-void compare(unsigned seed, int most_sessions) {
+void compare(unsigned seed, Dice& dice, const Shape& shape) {
 	SCOPED_TRACE("seed " + std::to_string(seed));
-	Dice dice(seed);
 	GraphBuilder b;
-	const Shape shape = make_shape(dice, most_sessions);
 	fill(b, dice, shape);
 	const Snapshot snapshot = b.snapshot();
 	const WaitGraph graph(snapshot);
@@ -190,10 +188,15 @@ void compare(unsigned seed, int most_sessions) {
 	compare_waits(graph, naive);
 	compare_nodes(graph, naive);
 	compare_roots(graph, naive);
-	if (most_sessions <= 25)
+	if (shape.sessions <= 25)
 		compare_chains(graph, naive);
 	compare_ahead(graph, naive, dice);
 	compare_request(b, graph, dice, shape);
+}
+
+void compare(unsigned seed, int most_sessions) {
+	Dice dice(seed);
+	compare(seed, dice, make_shape(dice, most_sessions));
 }
 
 TEST(WaitGraphRandom, SmallGraphsAgreeWithTheNaiveOne) {
@@ -201,10 +204,28 @@ TEST(WaitGraphRandom, SmallGraphsAgreeWithTheNaiveOne) {
 		compare(seed, seed % 2 ? 8 : 25);
 }
 
-// Large enough for blocked_total to need several walks.
 TEST(WaitGraphRandom, LargeGraphsAgreeWithTheNaiveOne) {
 	for (unsigned seed = 10'001; seed <= 10'030 && !testing::Test::HasFailure(); ++seed)
 		compare(seed, 140);
+}
+
+// Locks that few share: so many sets of sessions are reached in common that blocked_total needs several
+// walks.
+TEST(WaitGraphRandom, GraphsOfManyLocksAgreeWithTheNaiveOne) {
+	for (unsigned seed = 20'001; seed <= 20'003 && !testing::Test::HasFailure(); ++seed) {
+		Dice dice(seed);
+		compare(seed, dice,
+		        {.sessions = 600,
+		         .locks = 300,
+		         .workers = 0,
+		         .prepared = 0,
+		         .holds = 50,
+		         .waits = 75,
+		         .upgrades = 0,
+		         .modes = {LockMode::share, LockMode::exclusive},
+		         .piled = 0,
+		         .tables = 1});
+	}
 }
 
 } // namespace
