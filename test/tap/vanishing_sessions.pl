@@ -22,8 +22,9 @@ SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start,
 FROM pg_stat_get_activity(pg_backend_pid()) \gset
 BEGIN \; UPDATE hot SET value = :pid WHERE :start > 0 \; SELECT pg_sleep(0.001) \; COMMIT;
 SQL
+# A thread for each, since a thread makes one connection after the other.
 my $churn = IPC::Run::start(
-	[ $server->installed_command('pgbench'), '-n', '-C', '-c', '8', '-T', '3600', '-f', $script,
+	[ $server->installed_command('pgbench'), '-n', '-C', '-c', '16', '-j', '16', '-T', '3600', '-f', $script,
 		$server->connstr('postgres') ],
 	'>', '/dev/null', '2>', '/dev/null');
 $server->wait_until('EXISTS (SELECT FROM unblock.lock_waits)');
@@ -45,7 +46,7 @@ $reporter->begin_statement(
 my $is_over = time + 10;
 while (time < $is_over) {
 	kill 'STOP', $reporter->{pid};
-	usleep(50_000);
+	usleep(20_000);
 	kill 'CONT', $reporter->{pid};
 	usleep(rand 2_000);
 }
