@@ -65,7 +65,8 @@ INTRODUCE_ONCE = r"\if :me = 0" + INTRODUCE + r"\endif"
 
 
 class Reporter(threading.Thread):
-    """Calls the reports in turn while it is switched on, and looks at each row."""
+    """Calls the reports in turn while it is switched on. Rows are looked at in the end: that would take time from the
+    server, and count as the reports' cost."""
 
     def __init__(self, sessions_stay):
         super().__init__(daemon=True)
@@ -76,6 +77,7 @@ class Reporter(threading.Thread):
         self.reports = itertools.cycle(self.all_reports())
         self.calls = self.rows = self.told = 0
         self.told_in_texts = 0
+        self.kept = []
         self.wrong = []
         self.errors = []
         self.start_of = {}  # pid to backend_start, as first seen
@@ -109,7 +111,7 @@ class Reporter(threading.Thread):
             self.errors.append(str(error))
             return
         if look:
-            look(rows)
+            self.kept.append((look, rows))
 
     def look_at(self, pid, application_name, backend_start, query):
         self.rows += 1
@@ -141,6 +143,8 @@ class Reporter(threading.Thread):
         self.over.set()
         self.on.set()
         self.join()
+        for look, rows in self.kept:
+            look(rows)
 
 
 @contextlib.contextmanager
