@@ -8,10 +8,8 @@
 #include "text_snapshot.h"
 
 extern "C" {
-#include "catalog/pg_authid.h"
 #include "miscadmin.h"
 #include "postmaster/autovacuum.h"
-#include "utils/acl.h"
 #include "utils/guc.h"
 }
 
