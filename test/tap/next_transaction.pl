@@ -5,7 +5,6 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/lib";
-use IPC::Run ();
 use PgUnblock;
 use Test::More;
 
@@ -13,16 +12,12 @@ my $server = PgUnblock->preloaded('main', 'autovacuum = off');
 $server->ask('CREATE TABLE hot (value int); INSERT INTO hot VALUES (0)');
 
 # Transactions that take a lock and wait for one another, and between them others that do neither.
-my $script = $server->basedir . '/next.sql';
-PostgreSQL::Test::Utils::append_to_file($script, <<'SQL');
+my $load = $server->begin_pgbench([ '-c', 4, '-T', 3600 ], next => <<'SQL');
 BEGIN /* locks */;
 SELECT pg_advisory_xact_lock(1) /* locks */;
 COMMIT /* locks */;
 BEGIN /* harmless */ \; SELECT 1 /* harmless */ \; COMMIT /* harmless */;
 SQL
-my $load = IPC::Run::start(
-	[ $server->installed_command('pgbench'), '-n', '-c', '4', '-T', '3600', '-f', $script, $server->connstr('postgres') ],
-	'>', '/dev/null', '2>', '/dev/null');
 $server->wait_until('EXISTS (SELECT FROM unblock.lock_waits)');
 
 $server->ask('CREATE UNLOGGED TABLE seen (state text, query text, xact_start timestamptz, remedy text)');
@@ -35,7 +30,7 @@ $server->ask(
 	          INSERT INTO seen SELECT state, query, xact_start, remedy FROM unblock.blocking_chains;
 	      END LOOP;
 	  END $$});
-$load->kill_kill;
+$load->{run}->kill_kill;
 
 cmp_ok($server->ask("SELECT count(*) FROM seen WHERE query LIKE '%/* locks */%'"), '>', 1000, 'enough was seen');
 is($server->ask("SELECT count(*), min(query) FROM seen WHERE query LIKE '%harmless%'"), '0|',

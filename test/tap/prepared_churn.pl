@@ -5,7 +5,6 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/lib";
-use IPC::Run ();
 use PgUnblock;
 use Test::More;
 
@@ -17,30 +16,13 @@ $server->ask('CREATE TABLE t (id int); CREATE TABLE hot (id int)');
 $server->ask($_) for 'BEGIN', 'LOCK TABLE hot', "PREPARE TRANSACTION 'root'";
 my $waiter = $server->waiting_session('SELECT * FROM hot');
 
-# A pgbench of some clients, which run one of the scripts after the other, at random.
-sub begin_pgbench {
-	my ($clients, %scripts) = @_;
-	my @files;
-	for my $name (sort keys %scripts) {
-		my $file = $server->basedir . "/$name.sql";
-		PostgreSQL::Test::Utils::append_to_file($file, $scripts{$name});
-		push @files, '-f', $file;
-	}
-	my $output = '';
-	my $run    = IPC::Run::start(
-		[ $server->installed_command('pgbench'), '-n', '-c', $clients, '-T', $SECONDS, @files,
-			$server->connstr('postgres') ],
-		'>', \$output, '2>&1');
-	return { run => $run, output => \$output };
-}
-
 my $position = $server->log_position;
-my $churn = begin_pgbench(4, churn => <<'SQL');
+my $churn = $server->begin_pgbench([ '-c', 4, '-T', $SECONDS ], churn => <<'SQL');
 BEGIN \; INSERT INTO t VALUES (:client_id) \; PREPARE TRANSACTION 'churn :client_id';
 ROLLBACK PREPARED 'churn :client_id';
 SQL
 # An entry is in no good state for a fraction of a microsecond: many calls are needed to see that.
-my $reports = begin_pgbench(3,
+my $reports = $server->begin_pgbench([ '-c', 3, '-T', $SECONDS ],
 	locks_held    => 'SELECT count(*) FROM generate_series(1, 500) i, LATERAL unblock.locks_held(i * 0);',
 	root_blockers => 'SELECT gid, usename, remedy FROM unblock.root_blockers;',
 	horizon       => 'SELECT * FROM unblock.horizon;');

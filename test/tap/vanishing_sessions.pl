@@ -5,7 +5,6 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/lib";
-use IPC::Run ();
 use PgUnblock;
 use Test::More;
 use Time::HiRes qw(time usleep);
@@ -14,19 +13,14 @@ my $server = PgUnblock->preloaded('main', 'autovacuum = off');
 $server->ask('CREATE TABLE hot (value int); INSERT INTO hot VALUES (0)');
 
 # Each session says who it is in its name and in its only transaction: its pid and, as pids come back, its start.
-my $script = $server->basedir . '/vanish.sql';
-PostgreSQL::Test::Utils::append_to_file($script, <<'SQL');
+# A thread for each, since a thread makes one connection after the other.
+my $churn = $server->begin_pgbench([ '-C', '-c', 16, '-j', 16, '-T', 3600 ], vanish => <<'SQL');
 SELECT pid, (extract(epoch FROM backend_start) * 1000000)::bigint AS start,
 	set_config('application_name',
 		pid || ' since ' || (extract(epoch FROM backend_start) * 1000000)::bigint, false)
 FROM pg_stat_get_activity(pg_backend_pid()) \gset
 BEGIN \; UPDATE hot SET value = :pid WHERE :start > 0 \; SELECT pg_sleep(0.001) \; COMMIT;
 SQL
-# A thread for each, since a thread makes one connection after the other.
-my $churn = IPC::Run::start(
-	[ $server->installed_command('pgbench'), '-n', '-C', '-c', '16', '-j', '16', '-T', '3600', '-f', $script,
-		$server->connstr('postgres') ],
-	'>', '/dev/null', '2>', '/dev/null');
 $server->wait_until('EXISTS (SELECT FROM unblock.lock_waits)');
 
 $server->ask('CREATE UNLOGGED TABLE seen (pid int, application_name text, backend_start timestamptz, query text)');
@@ -51,7 +45,7 @@ while (time < $is_over) {
 	usleep(rand 2_000);
 }
 is(($reporter->end_statement)[1], '', 'the reports');
-$churn->kill_kill;
+$churn->{run}->kill_kill;
 
 # A session without details is none with another's, but most have theirs.
 my $told = q{application_name <> 'pgbench' AND query LIKE 'BEGIN%'};

@@ -10,6 +10,7 @@ use strict;
 use warnings FATAL => 'all';
 use parent -norequire, 'PostgreSQL::Test::Cluster';
 
+use IPC::Run    ();
 use JSON::PP    ();
 use Time::HiRes qw(time usleep);
 
@@ -152,6 +153,22 @@ sub busy_session {
 	$self->wait_until(
 		"EXISTS (SELECT FROM pg_stat_activity WHERE pid = $session->{pid} AND wait_event = 'PgSleep')");
 	return $session;
+}
+
+# A pgbench with these options, which runs one of the scripts after the other, at random.
+sub begin_pgbench {
+	my ($self, $options, %scripts) = @_;
+	my @files;
+	for my $name (sort keys %scripts) {
+		my $file = $self->basedir . "/$name.sql";
+		PostgreSQL::Test::Utils::append_to_file($file, $scripts{$name});
+		push @files, '-f', $file;
+	}
+	my $output = '';
+	my $run    = IPC::Run::start(
+		[ $self->installed_command('pgbench'), '-n', @$options, @files, $self->connstr('postgres') ],
+		'>', \$output, '2>&1');
+	return { run => $run, output => \$output };
 }
 
 # One message to the server: between its statements the session is never idle.
