@@ -1,7 +1,7 @@
 // Puts the findings together and in order.
 #include "check_parts.h"
 
-#include "policy.h"
+#include "rules.h"
 #include "statement.h"
 #include "text.h"
 

@@ -1,7 +1,7 @@
 // Findings about sessions by their number and their state, and the line that says that nobody is blocked.
 #include "check_parts.h"
 
-#include "policy.h"
+#include "rules.h"
 #include "text.h"
 
 #include <algorithm>

@@ -11,10 +11,10 @@ namespace unblock::core {
 
 namespace {
 
-enum class Stamp : std::uint8_t { state_start, wait_start };
+enum class Stamp : std::uint8_t { state_start, xact_start, wait_start };
 
 std::uint64_t key_of(std::int32_t pid, Stamp stamp) noexcept {
-	return std::uint64_t{static_cast<std::uint32_t>(pid)} << 1 | static_cast<std::uint64_t>(stamp);
+	return std::uint64_t{static_cast<std::uint32_t>(pid)} << 2 | static_cast<std::uint64_t>(stamp);
 }
 
 } // namespace
@@ -44,10 +44,12 @@ Micros Clock::look(ClockReading now) noexcept {
 }
 
 void Clock::correct(std::span<Session> sessions, std::span<Waiter> waiters) {
+	const auto corrected = [this](std::int32_t pid, Stamp stamp, Time raw) {
+		return pid != 0 && raw != 0 ? correct_one(key_of(pid, stamp), raw) : 0;
+	};
 	for (Session& session : sessions) {
-		const bool stamped = session.pid != 0 && session.state_start != 0;
-		session.idle_since =
-		    stamped ? correct_one(key_of(session.pid, Stamp::state_start), session.state_start) : 0;
+		session.idle_since = corrected(session.pid, Stamp::state_start, session.state_start);
+		session.xact_since = corrected(session.pid, Stamp::xact_start, session.xact_start);
 	}
 	for (Waiter& waiter : waiters)
 		waiter.wait_start =

@@ -45,13 +45,13 @@ public:
 	// back), 0 if there was none. O(stamps) on a step.
 	Micros look(ClockReading now) noexcept;
 
-	// Moves idle_since (from state_start) of `sessions` and wait_start of `waiters` to today's clock, and
-	// remembers which stamps it has seen, so that they stay recognised at later looks. Call it once
-	// after each look, with all sessions and waiters of the snapshot; a waiter's session is an index
-	// into `sessions`. Stamps that are not there any more are forgotten. A wait_start of 0 becomes now; an
-	// unknown state_start and that of a prepared transaction become an idle_since of 0.
-	// No corrected stamp lies in the future of the last look. O(sessions + waiters). Throws
-	// std::bad_alloc; the next call then makes up for it.
+	// Moves idle_since (from state_start) and xact_since (from xact_start) of `sessions` and wait_start of
+	// `waiters` to today's clock, and remembers which stamps it has seen, so that they stay recognised at
+	// later looks. Call it once after each look, with all sessions and waiters of the snapshot; a waiter's
+	// session is an index into `sessions`. Stamps that are not there any more are forgotten. A wait_start of
+	// 0 becomes now; stamps of sessions that are not known, and those of prepared transactions, become 0. No
+	// corrected stamp lies in the future of the last look. O(sessions + waiters). Throws std::bad_alloc; the
+	// next call then makes up for it.
 	void correct(std::span<Session> sessions, std::span<Waiter> waiters);
 
 	ClockReading last() const noexcept { return now_; }

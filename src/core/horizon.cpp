@@ -8,15 +8,10 @@
 
 namespace unblock::core {
 
-namespace {
-
-// One that was begun after next_xid was read is not old.
-std::uint32_t age_of(std::uint32_t xid, std::uint32_t next_xid) noexcept {
+std::uint32_t transactions_since(std::uint32_t xid, std::uint32_t next_xid) noexcept {
 	const auto distance = static_cast<std::int32_t>(next_xid - xid);
 	return static_cast<std::uint32_t>(std::max(distance, 0));
 }
-
-} // namespace
 
 std::string_view name(HorizonKind kind) noexcept {
 	switch (kind) {
@@ -35,8 +30,8 @@ std::string_view name(HorizonKind kind) noexcept {
 void rank_horizon(std::span<HorizonHolder> holders, std::uint32_t next_xid) noexcept {
 	std::uint32_t most = 0;
 	for (HorizonHolder& holder : holders) {
-		holder.age = age_of(holder.xmin, next_xid);
-		holder.data_age = holder.data_xmin == 0 ? 0 : age_of(holder.data_xmin, next_xid);
+		holder.age = transactions_since(holder.xmin, next_xid);
+		holder.data_age = holder.data_xmin == 0 ? 0 : transactions_since(holder.data_xmin, next_xid);
 		most = std::max(most, holder.age);
 	}
 	for (HorizonHolder& holder : holders)

@@ -40,9 +40,15 @@ struct HorizonHolder {
 	std::string_view usename;
 };
 
-// Sets ages and oldest, and sorts: oldest xmin first, then kind, then pid, then name. `next_xid` is the next
-// transaction id to be given out; ids are compared as the server does it, modulo 2^32 (transam.c,
-// TransactionIdPrecedes). O(n log n).
+// Ids below this one stand for no transaction (transam.h, FirstNormalTransactionId).
+inline constexpr std::uint32_t kFirstNormalXid = 3;
+
+// How many transactions have been given an id since this one, 0 for one that was begun after next_xid was
+// read. `next_xid` is the next id to be given out; ids are compared as the server does it, modulo 2^32
+// (transam.c, TransactionIdPrecedes).
+std::uint32_t transactions_since(std::uint32_t xid, std::uint32_t next_xid) noexcept;
+
+// Sets ages and oldest, and sorts: oldest xmin first, then kind, then pid, then name. O(n log n).
 void rank_horizon(std::span<HorizonHolder> holders, std::uint32_t next_xid) noexcept;
 
 } // namespace unblock::core

@@ -1,9 +1,8 @@
-// The rules, the ledger of blocking idle time, the fuse and the next wake-up.
+// The ledger of blocking idle time, rounds, the fuse and the next wake-up.
 
 #include "policy.h"
 
 #include <algorithm>
-#include <array>
 #include <tuple>
 
 #include "fence.h"
@@ -14,55 +13,17 @@ namespace {
 
 constexpr Micros kMinute = 60 * kSecond;
 
-// One session as the rules see it.
-struct Subject {
-	const Limits& limits;
-	bool waits = false;          // for its client
-	bool in_transaction = false; // while it waits
-	bool stalled = false;        // while it waits, `active`
-	Micros idle = 0;             // how long it has waited for its client
-	bool blocks = false;         // while it waits, somebody waits for it: directly, hard, counted
-	Micros spell = 0;            // for how long both have lasted
-	Index waiter = kNone;        // the longest direct hard waiter, of those that count if there are any
-	Micros blocking_idle = 0;    // collected by its transaction, `spell` included
-};
-
-// What a rule measures on a subject.
-struct Measure {
-	Micros limit = 0;
-	Micros measured = 0;   // 0 unless counting, or collected earlier in the transaction
-	bool counting = false; // it is in the rule's condition now, `measured` grows
-
-	bool broken() const noexcept { return counting && measured >= limit; }
-};
-
-Measure idle_blocker(const Subject& subject) noexcept {
-	return {subject.limits.idle_blocker, subject.blocking_idle, subject.blocks};
-}
-
-Measure idle_in_transaction_for(const Subject& subject) noexcept {
-	const bool counting = subject.waits && subject.in_transaction;
-	return {subject.limits.idle_in_transaction, counting ? subject.idle : 0, counting};
-}
-
-struct RuleEntry {
-	Rule rule;
-	std::string_view setting;
-	Action action;
-	bool must_block;
-	Measure (*measure)(const Subject&) noexcept;
-};
-
-// All that there is to know of a rule. In order of Rule.
-constexpr std::array kRules = {
-    RuleEntry{Rule::idle_blocker, "idle_blocker_limit", Action::terminate, true, idle_blocker},
-    RuleEntry{Rule::idle_in_transaction, "idle_in_transaction_limit", Action::terminate, false,
-              idle_in_transaction_for},
-};
-
 constexpr std::uint32_t flag(Rule rule) noexcept {
 	return 1U << static_cast<unsigned>(rule);
 }
+
+const RuleFacts& facts_of(Rule rule) noexcept {
+	return rules()[static_cast<std::size_t>(rule)];
+}
+
+// The rules that end a session: those before the ones that cancel its statement.
+constexpr std::uint32_t kEnding = flag(Rule::queued_blocker) - 1;
+static_assert(Rule::queued_blocker < Rule::active_blocker && kRules == 8);
 
 // What tells a session's transaction from its next one. `idle` sessions and, because the server clears
 // its start, aborted transactions are told by their present spell instead.
@@ -70,54 +31,7 @@ Time transaction_of(const Session& session) noexcept {
 	return session.xact_start != 0 ? session.xact_start : -session.state_start;
 }
 
-// Only client backends that stand for themselves are acted upon.
-bool is_client(const Session& session, Index index) noexcept {
-	return session.kind == Kind::client && session.leader == index && session.pid != 0;
-}
-
-// Whether it is known what the session does, and ending it could help: one that waits for a standby has
-// committed already.
-bool can_be_judged(const Session& session) noexcept {
-	return session.state != State::unknown && session.state != State::disabled &&
-	       session.wait != Wait::sync_rep;
-}
-
-// `stalled`: for how long an active session is known to have been stalled.
-Subject subject_of(const WaitGraph& graph, Index index, std::optional<Micros> stalled) noexcept {
-	const Session& session = graph.snapshot().sessions[index];
-	const NodeFacts& node = graph.node(index);
-	const Time now = graph.snapshot().now;
-	Subject subject{.limits = session.limits};
-	if (stalled) {
-		subject.waits = subject.stalled = true;
-		subject.in_transaction = session.xact_start != 0;
-		subject.idle = *stalled;
-	} else if ((idle_in_transaction(session) || session.state == State::idle) && session.idle_since != 0) {
-		subject.waits = true;
-		subject.in_transaction = idle_in_transaction(session);
-		subject.idle = std::max<Micros>(now - session.idle_since, 0);
-	}
-
-	const bool advisory = session.limits.count_advisory_locks;
-	const Time hard_since = advisory ? node.hard_since : node.hard_since_no_advisory;
-	if (subject.waits && hard_since != 0) {
-		subject.blocks = true;
-		subject.spell = std::min(subject.idle, std::max<Micros>(now - hard_since, 0));
-	}
-	const Index counted_waiter = advisory ? node.hard_waiter : node.hard_waiter_no_advisory;
-	subject.waiter = counted_waiter != kNone ? counted_waiter : node.hard_waiter;
-	return subject;
-}
-
 } // namespace
-
-std::string_view setting(Rule rule) noexcept {
-	return kRules[static_cast<std::size_t>(rule)].setting;
-}
-
-std::string_view name(Action action) noexcept {
-	return action == Action::terminate ? "terminate" : "cancel";
-}
 
 const Turn& Policy::look(const WaitGraph& graph, const ClusterSettings& cluster, Micros monotonic) {
 	const Snapshot& snapshot = graph.snapshot();
@@ -127,6 +41,8 @@ const Turn& Policy::look(const WaitGraph& graph, const ClusterSettings& cluster,
 	turn_.decisions.clear();
 	turn_.sleep.reset();
 	paused_ = cluster.paused_for > 0;
+	jams_.look(graph, monotonic);
+	preemptions_.emplace(graph);
 
 	for (Index index = 0; index < snapshot.sessions.size(); ++index) {
 		if (!is_client(snapshot.sessions[index], index))
@@ -137,13 +53,20 @@ const Turn& Policy::look(const WaitGraph& graph, const ClusterSettings& cluster,
 	}
 	forget_the_gone();
 	sort_decisions(graph);
+	const bool more_rounds = keep_one_round(graph);
 	apply_fuse(cluster.max_actions_per_minute);
+	note_reported(graph);
+	if (more_rounds && !turn_.fuse_blown)
+		wake_in(0);
 
 	if (paused_)
 		wake_in(cluster.paused_for);
 	// Whoever is not in any rule's condition yet, and sessions to come.
 	if (cluster.smallest_limit > 0)
 		wake_in(cluster.smallest_limit);
+	// Whoever comes into the way of a statement that preempts.
+	if (const std::optional<Micros> soonest = preemptions_->soonest(); soonest && !paused_)
+		wake_in(std::max(*soonest, kGap));
 	return turn_;
 }
 
@@ -155,41 +78,93 @@ void Policy::judge(const WaitGraph& graph, Index index, Memory& memory) {
 
 	// What lies before the last look was counted there, or did not count.
 	Subject subject = subject_of(graph, index, stalled);
-	const Micros uncounted = memory.counted_until ? monotonic_ - *memory.counted_until : subject.spell;
-	memory.blocking_idle += std::min(subject.spell, uncounted);
+	const Micros spell = blocking_spell(subject);
+	const Micros uncounted = memory.counted_until ? monotonic_ - *memory.counted_until : spell;
+	memory.blocking_idle += std::min(spell, uncounted);
 	memory.counted_until = monotonic_;
 	subject.blocking_idle = memory.blocking_idle;
 
 	const Limits& limits = session.limits;
 	if (limits.mode == Mode::off || paused_)
 		return;
-	const bool dry_run = limits.mode == Mode::dry_run;
+	subject.preemption = preemptions_->on(index);
+	subject.jam = jams_.of(index);
+	if (memory.active_canceled)
+		subject.since_cancel = monotonic_ - *memory.active_canceled;
 	bool decided = false;
-	for (const RuleEntry& entry : kRules) {
-		const Measure measure = entry.measure(subject);
-		if (measure.limit == 0 || (dry_run && (memory.reported & flag(entry.rule)) != 0))
+	for (const RuleFacts& rule : rules()) {
+		const Measure found = measure(rule.rule, subject);
+		const bool dry_run = limits.mode == Mode::dry_run ||
+		                     (rule.rule == Rule::preempt_idle_blockers && subject.preemption != nullptr &&
+		                      subject.preemption->mode == Mode::dry_run);
+		const bool reported = dry_run && (memory.reported & flag(rule.rule)) != 0;
+		if (found.limit == 0 || reported || is_settled(graph, rule.rule, subject, memory))
 			continue;
-		if (!measure.broken() || decided) {
-			// A session that has collected something may be back in the rule's condition at any moment.
-			if (measure.counting || measure.measured > 0)
-				wake_in(measure.limit - measure.measured);
+		if (!found.broken || decided) {
+			if (found.in)
+				wake_in(*found.in);
 			continue;
 		}
-		turn_.decisions.push_back({.session = index,
-		                           .rule = entry.rule,
-		                           .action = entry.action,
-		                           .dry_run = dry_run,
-		                           .limit = measure.limit,
-		                           .measured = measure.measured,
-		                           .blocked = graph.node(index).blocked_total,
-		                           .waiter = subject.waiter,
-		                           .stalled = subject.stalled,
-		                           .must_block = entry.must_block});
+		decide(graph, index, subject, rule, found, dry_run);
 		if (!dry_run)
 			return;
-		memory.reported |= flag(entry.rule);
 		decided = true;
 	}
+}
+
+void Policy::decide(const WaitGraph& graph, Index index, const Subject& subject, const RuleFacts& rule,
+                    const Measure& found, bool dry_run) {
+	Decision decision{.session = index,
+	                  .rule = rule.rule,
+	                  .action = found.action,
+	                  .dry_run = dry_run,
+	                  .limit = found.limit,
+	                  .measured = found.measured,
+	                  .blocked = graph.node(index).blocked_total,
+	                  .waiter = subject.waiter,
+	                  .stalled = rule.waits && subject.stalled,
+	                  .same_spell = rule.waits || found.action == Action::cancel,
+	                  .must_block = rule.must_block};
+	switch (rule.rule) {
+	case Rule::preempt_idle_blockers:
+		decision.preempting = subject.preemption->waiter;
+		break;
+	case Rule::queued_blocker:
+		decision.waiter = subject.jam->waiter;
+		break;
+	case Rule::active_blocker:
+		decision.since_cancel = subject.since_cancel.value_or(0);
+		break;
+	default:
+		break;
+	}
+	turn_.decisions.push_back(decision);
+}
+
+// Whether a blocker needs no signal any more: its statement has had one, or in dry run, where nobody makes
+// way, those who would have been ended or canceled by now are all that it waits for, or that waits for it.
+bool Policy::is_settled(const WaitGraph& graph, Rule rule, const Subject& subject,
+                        const Memory& memory) const {
+	const Snapshot& snapshot = graph.snapshot();
+	const bool dry_run = subject.limits.mode == Mode::dry_run;
+	const auto reported = [&](Index session, std::uint32_t rules) {
+		const Memory* other = known(snapshot.sessions[session]);
+		return other != nullptr && (other->reported & rules) != 0;
+	};
+	if (rule == Rule::queued_blocker && subject.jam != nullptr) {
+		const Index wait = subject.jam->wait;
+		if (memory.queue_canceled != 0 &&
+		    memory.queue_canceled == snapshot.sessions[snapshot.waiters[wait].session].query_start)
+			return true;
+		const Index holders = graph.waiter(wait).hard_blockers;
+		return dry_run && holders > 0 &&
+		       std::ranges::all_of(graph.blockers_of(wait, holders),
+		                           [&](const Blocker& blocker) { return reported(blocker.node, kEnding); });
+	}
+	if (rule == Rule::active_blocker && subject.waiter != kNone)
+		return dry_run &&
+		       reported(graph.node_of(snapshot.waiters[subject.waiter].session), flag(Rule::queued_blocker));
+	return false;
 }
 
 Policy::Memory& Policy::remember(const Session& session) {
@@ -201,10 +176,17 @@ Policy::Memory& Policy::remember(const Session& session) {
 	if (const Time transaction = transaction_of(session); memory.transaction != transaction) {
 		memory.transaction = transaction;
 		memory.blocking_idle = 0;
+		memory.active_canceled.reset();
 		memory.reported = 0;
 	}
 	memory.look = looks_;
 	return memory;
+}
+
+const Policy::Memory* Policy::known(const Session& session) const noexcept {
+	const auto entry = memory_.find(session.pid);
+	return entry != memory_.end() && entry->second.backend_start == session.backend_start ? &entry->second
+	                                                                                      : nullptr;
 }
 
 // For how long the session is known to have been in one and the same wait for its client without running;
@@ -223,13 +205,30 @@ void Policy::forget_the_gone() {
 	std::erase_if(memory_, [this](const auto& entry) { return entry.second.look != looks_; });
 }
 
-// Gravest rule first, then those that block most.
+// Round by round, gravest rule first, then those that block most.
 void Policy::sort_decisions(const WaitGraph& graph) {
 	const auto rank = [&graph](const Decision& decision) {
-		return std::tuple(decision.rule, -std::int64_t{decision.blocked},
+		return std::tuple(facts_of(decision.rule).round, decision.rule, -std::int64_t{decision.blocked},
 		                  graph.snapshot().sessions[decision.session].pid);
 	};
 	std::ranges::sort(turn_.decisions, {}, rank);
+}
+
+// Leaves the first round with something to do, if those of an earlier one have gone. Returns whether others
+// are put off.
+bool Policy::keep_one_round(const WaitGraph& graph) {
+	if (turn_.decisions.empty())
+		return false;
+	Round first = facts_of(turn_.decisions.front().rule).round;
+	for (const Session& session : graph.snapshot().sessions) {
+		const Memory* memory = session.pid == 0 ? nullptr : known(session);
+		if (memory != nullptr && memory->told && memory->told->state_start == session.state_start &&
+		    monotonic_ - memory->told->at < kLongestRound)
+			first = std::min(first, memory->told->round);
+	}
+	return std::erase_if(turn_.decisions, [first](const Decision& decision) {
+		       return facts_of(decision.rule).round > first;
+	       }) > 0;
 }
 
 // Drops what is beyond the fuse from this turn's decisions. The minute begins with an action.
@@ -263,66 +262,41 @@ void Policy::apply_fuse(int max_actions) {
 		wake_in(0);
 }
 
+// What dry run tells once.
+void Policy::note_reported(const WaitGraph& graph) {
+	for (const Decision& decision : turn_.decisions)
+		if (decision.dry_run)
+			memory_[graph.snapshot().sessions[decision.session].pid].reported |= flag(decision.rule);
+}
+
 void Policy::wake_in(Micros length) noexcept {
 	length = std::max(length, kShortestSleep);
 	turn_.sleep = std::min(turn_.sleep.value_or(length), length);
 }
 
-void Policy::carried_out(const Session& session, bool sent) {
+void Policy::carried_out(const Decision& decision, const Session& session, std::optional<Micros> sent) {
 	if (!sent) {
 		actions_in_minute_ = std::max(actions_in_minute_ - 1, 0);
 		return;
 	}
 	const auto entry = memory_.find(session.pid);
-	if (entry != memory_.end() && entry->second.backend_start == session.backend_start)
-		entry->second.being_ended = true;
+	if (entry == memory_.end() || entry->second.backend_start != session.backend_start)
+		return;
+	Memory& memory = entry->second;
+	memory.told = {facts_of(decision.rule).round, session.state_start, *sent};
+	if (decision.action == Action::terminate)
+		memory.being_ended = true;
+	else if (decision.rule == Rule::queued_blocker)
+		memory.queue_canceled = session.query_start;
+	else
+		memory.active_canceled = *sent;
 }
 
 Policy::Counted Policy::counted(const Session& session) const noexcept {
-	const auto entry = memory_.find(session.pid);
-	if (entry == memory_.end())
+	const Memory* memory = known(session);
+	if (memory == nullptr || memory->transaction != transaction_of(session) || !memory->counted_until)
 		return {};
-	const Memory& memory = entry->second;
-	if (memory.backend_start != session.backend_start || memory.transaction != transaction_of(session) ||
-	    !memory.counted_until)
-		return {};
-	return {memory.blocking_idle, now_ - (monotonic_ - *memory.counted_until)};
-}
-
-namespace {
-
-// A session as a report sees it, without what only the enforcer's own looks can tell.
-std::optional<Subject> reported_subject(const WaitGraph& graph, Index index) noexcept {
-	const Session& session = graph.snapshot().sessions[index];
-	if (!is_client(session, index) || !can_be_judged(session))
-		return std::nullopt;
-	Subject subject = subject_of(graph, index, std::nullopt);
-	const Micros uncounted = std::max<Micros>(graph.snapshot().now - session.blocking_idle_until, 0);
-	subject.blocking_idle = session.blocking_idle_counted + std::min(subject.spell, uncounted);
-	return subject;
-}
-
-} // namespace
-
-Micros blocking_idle_time(const WaitGraph& graph, Index session) noexcept {
-	const std::optional<Subject> subject = reported_subject(graph, session);
-	return subject ? subject->blocking_idle : 0;
-}
-
-std::optional<Due> next_due(const WaitGraph& graph, Index session) noexcept {
-	const std::optional<Subject> subject = reported_subject(graph, session);
-	if (!subject || subject->limits.mode == Mode::off)
-		return std::nullopt;
-	std::optional<Due> first;
-	for (const RuleEntry& entry : kRules) {
-		const Measure measure = entry.measure(*subject);
-		if (measure.limit == 0 || !measure.counting)
-			continue;
-		const Micros in = std::max<Micros>(measure.limit - measure.measured, 0);
-		if (!first || in < first->in)
-			first = Due{entry.rule, entry.action, subject->limits.mode == Mode::dry_run, in};
-	}
-	return first;
+	return {memory->blocking_idle, now_ - (monotonic_ - *memory->counted_until)};
 }
 
 } // namespace unblock::core

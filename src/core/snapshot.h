@@ -64,11 +64,19 @@ enum class Wait : std::uint8_t {
 enum class Mode : std::uint8_t { enforce, dry_run, off };
 
 // The limits in force for one session, all set and resolved by the server.
-// Lengths of time; 0 means no limit.
+// Lengths of time but for horizon_age; 0 means no limit.
 struct Limits {
 	Mode mode = Mode::enforce;
 	Micros idle_in_transaction = 0;
+	Micros idle_write_transaction = 0;
 	Micros idle_blocker = 0;
+	Micros active_blocker = 0;
+	Micros cancel_grace = 0;
+	Micros queued_blocker = 0;
+	Index queued_blocker_waiters = 1;
+	Micros preempt_idle_blockers_after = 0;
+	Micros transaction = 0;
+	std::uint32_t horizon_age = 0; // transactions
 	bool count_advisory_locks = false;
 };
 
@@ -84,7 +92,9 @@ struct Session {
 	Time xact_start = 0; // 0: in no transaction, or in an aborted one
 	Time query_start = 0;
 	Time state_start = 0; // as published by the session: part of its identity
-	Time idle_since = 0;  // state_start on today's clock: what limits count from (see clock.h)
+	// What limits count from: state_start and xact_start on today's clock (see clock.h).
+	Time idle_since = 0;
+	Time xact_since = 0;
 
 	std::uint32_t database = 0; // OID
 	std::uint32_t role = 0;     // OID
@@ -103,9 +113,10 @@ struct Session {
 	Micros blocking_idle_counted = 0;
 	Time blocking_idle_until = 0;
 
-	// How long the present statement had been blocked by locks before the one it waits for now, as far as
-	// the enforcer has seen. For reports.
+	// How long the present statement had been blocked by locks before the one that it waits for now, as far
+	// as the enforcer has seen (statement_waits.h): by all, and by those that count towards its limits.
 	Micros blocked_before = 0;
+	Micros counted_blocked_before = 0;
 
 	// For reports; views into memory of the server. Empty: not known or not to be shown.
 	std::string_view datname;
@@ -151,6 +162,7 @@ struct Snapshot {
 	std::span<const Lock> locks;
 	std::span<const Holder> holders;
 	std::span<const Waiter> waiters;
+	std::uint32_t next_xid = 0; // the next transaction id to be given out; 0: not known
 
 	std::span<const Holder> holders_of(const Lock& lock) const noexcept {
 		return holders.subspan(lock.first_holder, lock.holders);

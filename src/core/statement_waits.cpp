@@ -8,41 +8,40 @@
 
 namespace unblock::core {
 
-void StatementWaits::look(const Snapshot& snapshot, Micros monotonic) {
+void StatementWaits::look(const Snapshot& snapshot, std::span<Session> sessions, Micros monotonic) {
 	const Micros since_last_look = looks_ == 0 ? 0 : monotonic - last_look_;
 	last_look_ = monotonic;
 	++looks_;
 	for (const Waiter& waiter : snapshot.waiters) {
-		const Micros present = waiter.wait_start == 0 ? 0 : snapshot.now - waiter.wait_start;
-		remember(snapshot.sessions[waiter.session], std::max<Micros>(present, 0), since_last_look);
+		Session& session = sessions[waiter.session];
+		const Micros present =
+		    waiter.wait_start == 0 ? 0 : std::max<Micros>(snapshot.now - waiter.wait_start, 0);
+		const bool counts = !snapshot.locks[waiter.lock].advisory || session.limits.count_advisory_locks;
+		remember(session, {present, counts ? present : 0}, since_last_look);
 	}
 	// Statements that wait for nothing now keep what they had.
-	for (const Session& session : snapshot.sessions) {
+	for (Session& session : sessions) {
 		const auto known = memory_.find(session.pid);
 		if (known != memory_.end() && known->second.look != looks_)
-			remember(session, 0, since_last_look);
+			remember(session, {}, since_last_look);
 	}
 	std::erase_if(memory_, [this](const auto& entry) { return entry.second.look != looks_; });
 }
 
-void StatementWaits::remember(const Session& session, Micros present, Micros since_last_look) {
+void StatementWaits::remember(Session& session, Length present, Micros since_last_look) {
 	Memory& memory = memory_[session.pid];
 	if (memory.backend_start != session.backend_start || memory.query_start != session.query_start)
 		memory = {.backend_start = session.backend_start, .query_start = session.query_start};
 	// A wait that was there at the last look is at least as old as that look.
-	const bool same_wait = present >= since_last_look;
-	if (!same_wait)
-		memory.ended += memory.present;
+	const bool same_wait = present.all >= since_last_look;
+	if (!same_wait) {
+		memory.ended.all += memory.present.all;
+		memory.ended.counted += memory.present.counted;
+	}
 	memory.present = present;
 	memory.look = looks_;
-}
-
-Micros StatementWaits::before(const Session& session) const noexcept {
-	const auto known = memory_.find(session.pid);
-	const bool same_statement = known != memory_.end() &&
-	                            known->second.backend_start == session.backend_start &&
-	                            known->second.query_start == session.query_start;
-	return same_statement ? known->second.ended : 0;
+	session.blocked_before = memory.ended.all;
+	session.counted_blocked_before = memory.ended.counted;
 }
 
 } // namespace unblock::core

@@ -16,23 +16,25 @@ namespace unblock::core {
 
 class StatementWaits {
 public:
-	// Takes in one snapshot (with corrected stamps, see clock.h) taken at `monotonic`. O(sessions + waiters).
-	// Throws std::bad_alloc.
-	void look(const Snapshot& snapshot, Micros monotonic);
-
-	// The time that the session's present statement had been blocked before its present wait, as of the
-	// last look. O(1).
-	Micros before(const Session& session) const noexcept;
+	// Takes in one snapshot (with corrected stamps, see clock.h) taken at `monotonic`, whose waiters point
+	// into `sessions`, and fills in blocked_before and counted_blocked_before of `sessions`. Waits for
+	// advisory locks are counted for sessions that count them. O(sessions + waiters). Throws std::bad_alloc.
+	void look(const Snapshot& snapshot, std::span<Session> sessions, Micros monotonic);
 
 private:
+	// A time that waits take up, some of which may not count towards limits.
+	struct Length {
+		Micros all = 0;
+		Micros counted = 0;
+	};
 	struct Memory {
 		Time backend_start = 0;
 		Time query_start = 0;
-		Micros ended = 0;   // waits that are over
-		Micros present = 0; // the wait seen at the last look; 0: none
+		Length ended = {};   // waits that are over
+		Length present = {}; // the wait seen at the last look; zeros: none
 		std::uint64_t look = 0;
 	};
-	void remember(const Session& session, Micros present, Micros since_last_look);
+	void remember(Session& session, Length present, Micros since_last_look);
 
 	std::unordered_map<std::int32_t, Memory> memory_; // by pid
 	std::uint64_t looks_ = 0;

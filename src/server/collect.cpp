@@ -250,6 +250,7 @@ void apply_status(core::Session& session, SessionDetails& details, const Status&
 	session.query_start = status.query_start;
 	session.state_start = status.state_start;
 	session.idle_since = status.state_start;
+	session.xact_since = status.xact_start;
 	session.database = status.database;
 	session.role = status.role;
 }
@@ -302,18 +303,20 @@ void apply_account(core::Session& session, SessionSlot* slot) {
 		session.blocking_idle_counted = account.blocking_idle.sum;
 		session.blocking_idle_until = account.blocking_idle.until;
 	}
-	if (session.query_start != 0 && account.query_start == session.query_start)
+	if (session.query_start != 0 && account.query_start == session.query_start) {
 		session.blocked_before = account.blocked_before;
+		session.counted_blocked_before = account.counted_blocked_before;
+	}
 }
 
-void apply_limits(Arrays& a, const SettingValues& file) {
-	const auto file_mode = static_cast<core::Mode>(file[kSettingMode]);
+void apply_limits(Arrays& a, const InForce& file) {
+	const auto file_mode = static_cast<core::Mode>(file.values[kSettingMode]);
 	for (core::Index i = 0; i < a.session_count; ++i) {
 		core::Session& session = a.sessions[i];
 		SessionSlot* slot = slot_of(a.details[i].process_number, session.pid);
-		SettingValues values;
-		effective_values(slot, session.pid, file, values);
-		session.limits = limits_from(values, file_mode);
+		InForce own;
+		effective_values(slot, session.pid, file, own);
+		session.limits = limits_from(own.values, file_mode);
 		if (slot != nullptr)
 			apply_account(session, slot);
 	}
@@ -321,16 +324,25 @@ void apply_limits(Arrays& a, const SettingValues& file) {
 
 // --- for the enforcer --------------------------------------------------------------------------------
 
+// Whether it matters if the session waits for its client. `preempted`: somebody could make it give way.
+bool has_idle_limit(const core::Limits& limits, bool preempted) {
+	return preempted || limits.idle_in_transaction != 0 || limits.idle_write_transaction != 0 ||
+	       limits.idle_blocker != 0 || limits.horizon_age != 0;
+}
+
 // A statement that waits for its client may be one that nobody attends to: whether its process runs at
 // all tells.
 void read_runs(Arrays& a) {
+	const bool preempted =
+	    std::any_of(a.waiters, a.waiters + a.waiter_count, [&a](const core::Waiter& waiter) {
+		    return a.sessions[waiter.session].limits.preempt_idle_blockers_after != 0;
+	    });
 	for (core::Index i = 0; i < a.session_count; ++i) {
 		core::Session& session = a.sessions[i];
 		const bool waits_for_client =
 		    session.wait == core::Wait::client_read || session.wait == core::Wait::client_write;
-		const bool has_limit = session.limits.idle_in_transaction != 0 || session.limits.idle_blocker != 0;
 		if (session.kind == core::Kind::client && session.state == core::State::active && waits_for_client &&
-		    has_limit)
+		    has_idle_limit(session.limits, preempted))
 			session.runs = process_runs(session.pid);
 	}
 }
@@ -388,10 +400,12 @@ Collected* collect(Purpose purpose) {
 	// been so at least until then, so that no time is counted that has not passed.
 	collected->snapshot.now = GetCurrentTimestamp();
 	collected->monotonic = monotonic_now();
+	const TransactionId next_xid =
+	    ReadNextTransactionId(); // nobody looks older for those who begin meanwhile
 	collected->partition_time = read_lock_table(a);
 	read_details(a, collected->snapshot.now, reporting ? &texts : nullptr, take_texts);
 
-	SettingValues file;
+	InForce file;
 	if (reporting)
 		file_values(file);
 	else
@@ -422,6 +436,7 @@ Collected* collect(Purpose purpose) {
 	collected->snapshot.locks = {a.locks, a.lock_count};
 	collected->snapshot.holders = {a.holders, a.holder_count};
 	collected->snapshot.waiters = {a.waiters, a.waiter_count};
+	collected->snapshot.next_xid = next_xid;
 	collected->total_time = microseconds_since(start);
 	return collected;
 }

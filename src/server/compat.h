@@ -10,6 +10,7 @@
 #include "../core/graph_text.h"
 #include "../core/horizon.h"
 #include "../core/in_the_way.h"
+#include "../core/next_limit.h"
 #include "../core/policy.h"
 #include "../core/remedy.h"
 #include "../core/render.h"

@@ -27,10 +27,12 @@ struct Memory {
 	core::StatementWaits waits;
 };
 
-void publish_file_values(const SettingValues& file) {
+void publish_file_values(const InForce& file) {
 	SharedState* shared = shared_state();
-	for (int setting = 0; setting < kSessionSettings; ++setting)
-		pg_atomic_write_u32(&shared->file_values[setting], static_cast<uint32>(file[setting]));
+	for (int setting = 0; setting < kSessionSettings; ++setting) {
+		pg_atomic_write_u32(&shared->file_values[setting], static_cast<uint32>(file.values[setting]));
+		pg_atomic_write_u32(&shared->file_sources[setting], static_cast<uint32>(file.sources[setting]));
+	}
 	pg_write_barrier();
 	pg_atomic_write_u32(&shared->file_values_known, 1);
 }
@@ -68,28 +70,44 @@ Collected* collect_on_steady_clock() {
 	}
 }
 
+// The strongest mode in which the session holds, or wants, the lock of a wait against the waiter.
+core::LockMode mode_against(const core::Snapshot& snapshot, const core::Session& session,
+                            const core::Waiter& waiter, bool queued) {
+	const core::Lock& lock = snapshot.locks[waiter.lock];
+	core::ModeMask modes = 0;
+	if (queued) {
+		for (const core::Waiter& ahead : snapshot.queue_of(lock))
+			if (snapshot.sessions[ahead.session].leader == session.leader)
+				modes |= core::bit(ahead.mode);
+	} else
+		for (const core::Holder& holder : snapshot.holders_of(lock))
+			if (snapshot.sessions[holder.session].leader == session.leader)
+				modes |= holder.modes;
+	return core::strongest(modes & core::conflicts_of(waiter.mode));
+}
+
 // What the ended client will be told.
 Farewell farewell_of(const Collected& collected, const core::Decision& decision) {
-	const core::Session& session = collected.sessions[decision.session];
+	const core::Snapshot& snapshot = collected.snapshot;
+	const core::Session& session = snapshot.sessions[decision.session];
 	Farewell farewell = {};
 	farewell.asked = Farewell::Asked::by_limit;
 	farewell.action = decision.action;
 	farewell.rule = decision.rule;
 	farewell.limit = decision.limit;
 	farewell.measured = decision.measured;
+	farewell.since_cancel = decision.since_cancel;
+	farewell.grace = session.limits.cancel_grace;
 	farewell.blocked = decision.blocked;
 	farewell.in_transaction = session.state != core::State::idle;
+	if (decision.preempting != core::kNone)
+		farewell.preempting = snapshot.sessions[snapshot.waiters[decision.preempting].session].pid;
 	if (decision.waiter == core::kNone)
 		return farewell;
-	const core::Snapshot& snapshot = collected.snapshot;
 	const core::Waiter& waiter = snapshot.waiters[decision.waiter];
 	farewell.has_lock = true;
 	farewell.lock = collected.tags[waiter.lock];
-	core::ModeMask held = 0;
-	for (const core::Holder& holder : snapshot.holders_of(snapshot.locks[waiter.lock]))
-		if (snapshot.sessions[holder.session].leader == session.leader)
-			held |= holder.modes & core::conflicts_of(waiter.mode);
-	farewell.held = core::strongest(held);
+	farewell.mode = mode_against(snapshot, session, waiter, decision.must_block == core::MustBlock::in_queue);
 	return farewell;
 }
 
@@ -99,13 +117,26 @@ bool has_run_since(const core::Session& session) {
 	return runs == 0 || runs != session.runs;
 }
 
-Sent end_session(const Collected& collected, const core::Decision& decision, const Farewell& farewell) {
-	const core::Session& session = collected.sessions[decision.session];
-	if (decision.stalled && has_run_since(session))
-		return Sent::changed;
+// The session as it was judged.
+Target judged_target(const Collected& collected, const core::Decision& decision) {
+	const core::Snapshot& snapshot = collected.snapshot;
+	const core::Session& session = snapshot.sessions[decision.session];
 	Target target = target_of(session);
+	target.same_spell = decision.same_spell;
+	target.same_wait = decision.stalled;
 	target.must_block = decision.must_block;
-	return send(target, decision.action, settings.explain_actions ? &farewell : nullptr);
+	if (decision.must_block == core::MustBlock::in_queue)
+		target.lock = collected.tags[snapshot.waiters[decision.waiter].lock];
+	if (decision.preempting != core::kNone)
+		target.waiter_pid = snapshot.sessions[snapshot.waiters[decision.preempting].session].pid;
+	return target;
+}
+
+Sent end_session(const Collected& collected, const core::Decision& decision, const Farewell& farewell) {
+	if (decision.stalled && has_run_since(collected.sessions[decision.session]))
+		return Sent::changed;
+	return send(judged_target(collected, decision), decision.action,
+	            settings.explain_actions ? &farewell : nullptr);
 }
 
 void carry_out(Memory& memory, const Collected& collected, const core::Decision& decision) {
@@ -119,12 +150,13 @@ void carry_out(Memory& memory, const Collected& collected, const core::Decision&
 		return;
 	}
 	if (enforcement_paused_for() > 0) { // since the decision
-		memory.policy.carried_out(session, false);
+		memory.policy.carried_out(decision, session, std::nullopt);
 		return;
 	}
 	const Sent sent = end_session(collected, decision, farewell);
 	const int kill_error = errno;
-	memory.policy.carried_out(session, sent == Sent::sent);
+	memory.policy.carried_out(decision, session,
+	                          sent == Sent::sent ? std::optional(monotonic_now()) : std::nullopt);
 	errno = kill_error;
 	if (sent == Sent::failed)
 		ereport(WARNING, (errmsg("could not send signal to process %d: %m", session.pid)));
@@ -144,7 +176,7 @@ void publish_accounts(const Memory& memory, const Collected& collected) {
 		const core::Session& session = collected.sessions[i];
 		SessionSlot* slot = slot_of(collected.details[i].process_number, session.pid);
 		const Account account = {session.xact_start, memory.policy.counted(session), session.query_start,
-		                         memory.waits.before(session)};
+		                         session.blocked_before, session.counted_blocked_before};
 		if (slot != nullptr && (account.blocking_idle.sum != 0 || account.blocked_before != 0))
 			write_account(slot, account);
 	}
@@ -175,7 +207,7 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 		const core::Snapshot& snapshot = collected->snapshot;
 		memory.clock.correct({collected->sessions, snapshot.sessions.size()},
 		                     {collected->waiters, snapshot.waiters.size()});
-		memory.waits.look(snapshot, moment.monotonic);
+		memory.waits.look(snapshot, {collected->sessions, snapshot.sessions.size()}, moment.monotonic);
 		const core::Micros begin = monotonic_now();
 		graph->make(snapshot);
 		graph_time = monotonic_now() - begin;
@@ -206,13 +238,13 @@ long take_turn(Memory& memory) {
 	// While the limits are being read, any published limit is worth a wake-up: see publish_setting().
 	pg_atomic_write_u32(&shared->plan, UINT32_MAX);
 	pg_memory_barrier();
-	SettingValues file;
+	InForce file;
 	current_values(file);
 	publish_file_values(file);
 	const uint32 smallest = smallest_limit(file);
 	const long watching = look_after_watched();
 	long sleep = -1;
-	if (smallest != 0 && settings.mode != static_cast<int>(core::Mode::off)) {
+	if (smallest != 0 && file.values[kSettingMode] != static_cast<int>(core::Mode::off)) {
 		constexpr core::Micros per_millisecond = 1000;
 		core::ClusterSettings cluster;
 		cluster.smallest_limit = smallest * per_millisecond;

@@ -43,42 +43,102 @@ const char* sessions(uint32 count) {
 	return count == 1 ? "session" : "sessions";
 }
 
+// "AccessShareLock on relation 16421 of database lab".
+char* lock_text(const Farewell& note) {
+	const auto mode = core::name(note.mode);
+	return psprintf("%.*s on %s", static_cast<int>(mode.size()), mode.data(),
+	                lock_label(only_database(MyDatabaseId, NameStr(my_slot()->database)), note.lock));
+}
+
+// "; it blocked 5 sessions through AccessShareLock on relation 16421 of database lab", where that is known.
+const char* blocked_text(const Farewell& note) {
+	return note.has_lock ? psprintf("; it blocked %u %s through %s", note.blocked, sessions(note.blocked),
+	                                lock_text(note))
+	                     : "";
+}
+
 // What happened, as a sentence. In the error's own context.
 char* reason(const Farewell& note) {
+	const DurationText measured = duration_text(note.measured);
+	const char* subject = note.in_transaction ? "transaction" : "session";
+	switch (note.rule) {
+	case core::Rule::idle_blocker:
+		return psprintf("The %s waited for its client while it blocked others for %s%s.", subject,
+		                measured.text, blocked_text(note));
+	case core::Rule::preempt_idle_blockers:
+		return psprintf("The %s waited for its client in the way of process %d, whose statement had been "
+		                "blocked for %s%s.",
+		                subject, note.preempting, measured.text, blocked_text(note));
+	case core::Rule::idle_write_transaction:
+		return psprintf("The transaction, which had written, waited for its client for %s.", measured.text);
+	case core::Rule::idle_in_transaction:
+		return psprintf("The %s waited for its client for %s.", subject, measured.text);
+	case core::Rule::horizon_age:
+		return psprintf("The transaction waited for its client and held back vacuum for " INT64_FORMAT
+		                " transactions.",
+		                note.measured);
+	case core::Rule::transaction:
+		return psprintf("The transaction had been open for %s.", measured.text);
+	case core::Rule::queued_blocker:
+		return psprintf("The statement waited for %s and kept %u %s waiting behind it in the queue, for %s.",
+		                lock_text(note), note.blocked, sessions(note.blocked), measured.text);
+	case core::Rule::active_blocker:
+		return note.action == core::Action::cancel
+		           ? psprintf("The transaction blocked others for %s%s.", measured.text, blocked_text(note))
+		           : psprintf("The transaction blocked others for %s, and still did so %s after its "
+		                      "statement was canceled%s.",
+		                      measured.text, duration_text(note.since_cancel).text, blocked_text(note));
+	}
+	return pstrdup("");
+}
+
+// "pg_unblock.idle_blocker_limit is 2s."
+char* rule_sentence(const Farewell& note) {
+	const auto setting = core::setting(note.rule);
+	const char* of_whom = note.rule == core::Rule::preempt_idle_blockers ? " of that session" : "";
+	char* sentence = psprintf("pg_unblock.%.*s%s is %s", static_cast<int>(setting.size()), setting.data(),
+	                          of_whom, limit_text(note.rule, note.limit).text);
+	return note.since_cancel > 0
+	           ? psprintf("%s, pg_unblock.cancel_grace is %s.", sentence, setting_text(note.grace).text)
+	           : psprintf("%s.", sentence);
+}
+
+char* detail_text(const Farewell& note) {
 	if (note.asked == Farewell::Asked::by_role)
 		return psprintf(note.action == core::Action::terminate
 		                    ? "The session was terminated by role \"%s\" with %s()."
 		                    : "The statement was canceled by role \"%s\" with %s().",
 		                valid_text(NameStr(note.role)), NameStr(note.function));
-	const DurationText measured = duration_text(note.measured);
-	const char* subject = note.in_transaction ? "transaction" : "session";
-	if (note.rule == core::Rule::idle_in_transaction)
-		return psprintf("The %s waited for its client for %s.", subject, measured.text);
-	const char* database = NameStr(my_slot()->database);
-	const auto mode = core::name(note.held);
-	return psprintf("The %s waited for its client while it blocked others for %s; it blocked %u %s through "
-	                "%.*s on %s.",
-	                subject, measured.text, note.blocked, sessions(note.blocked),
-	                static_cast<int>(mode.size()), mode.data(),
-	                lock_label(only_database(MyDatabaseId, database), note.lock));
-}
-
-char* rule_sentence(const Farewell& note) {
-	const auto setting = core::setting(note.rule);
-	return psprintf("pg_unblock.%.*s is %s.", static_cast<int>(setting.size()), setting.data(),
-	                setting_text(note.limit).text);
-}
-
-char* detail_text(const Farewell& note) {
-	return note.asked == Farewell::Asked::by_role ? reason(note)
-	                                              : psprintf("%s %s", reason(note), rule_sentence(note));
+	return psprintf("%s %s", reason(note), rule_sentence(note));
 }
 
 const char* hint_text(const Farewell& note) {
-	return note.in_transaction
-	           ? "Commit or roll back as soon as the work is done; do not leave a transaction open while the "
-	             "application does something else."
-	           : "Release session-level locks as soon as the work is done.";
+	switch (note.rule) {
+	case core::Rule::queued_blocker:
+		return "Try again later. With lock_timeout below this limit a statement gives up by itself, and can "
+		       "be "
+		       "tried again, before it keeps others waiting for long.";
+	case core::Rule::active_blocker:
+		return "Do the work in smaller transactions.";
+	case core::Rule::transaction:
+		return "Do the work in shorter transactions.";
+	default:
+		return note.in_transaction ? "Commit or roll back as soon as the work is done; do not leave a "
+		                             "transaction open while the application does something else."
+		                           : "Release session-level locks as soon as the work is done.";
+	}
+}
+
+// The condition that retry tools and drivers know for what the limit does.
+void set_condition(ErrorData* error, const Farewell& note) {
+	constexpr int transaction_timeout = MAKE_SQLSTATE('2', '5', 'P', '0', '4'); // has a name from 17 on
+	if (note.rule == core::Rule::queued_blocker) {
+		error->sqlerrcode = ERRCODE_LOCK_NOT_AVAILABLE;
+		error->message = pstrdup(_("canceling statement due to lock timeout"));
+	} else if (note.rule == core::Rule::transaction)
+		error->sqlerrcode = transaction_timeout;
+	else if (note.rule < core::Rule::transaction && note.in_transaction)
+		error->sqlerrcode = ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
 }
 
 // PostgreSQL's elog.c allows a log hook to change output_to_server only and calls any other change
@@ -89,8 +149,7 @@ void explain(ErrorData* error, const Farewell& note) {
 	error->detail = detail_text(note);
 	if (note.asked == Farewell::Asked::by_limit) {
 		error->hint = pstrdup(hint_text(note));
-		if (note.action == core::Action::terminate && note.in_transaction)
-			error->sqlerrcode = ERRCODE_IDLE_IN_TRANSACTION_SESSION_TIMEOUT;
+		set_condition(error, note);
 	}
 	MemoryContextSwitchTo(before);
 }
@@ -158,11 +217,14 @@ bool leave_farewell(SessionSlot* slot, const Farewell& farewell) {
 	note.rule = farewell.rule;
 	note.limit = farewell.limit;
 	note.measured = farewell.measured;
+	note.since_cancel = farewell.since_cancel;
+	note.grace = farewell.grace;
 	note.blocked = farewell.blocked;
+	note.preempting = farewell.preempting;
 	note.in_transaction = farewell.in_transaction;
 	note.has_lock = farewell.has_lock;
 	note.lock = farewell.lock;
-	note.held = farewell.held;
+	note.mode = farewell.mode;
 	note.left_at = GetCurrentTimestamp();
 	note.role = farewell.role;
 	note.function = farewell.function;
@@ -182,6 +244,18 @@ DurationText duration_text(core::Micros length) {
 
 DurationText setting_text(core::Micros length) {
 	return text_of(length, core::exact_duration);
+}
+
+DurationText limit_text(core::Rule rule, core::Micros limit) {
+	if (!core::counts_transactions(rule))
+		return setting_text(limit);
+	DurationText result;
+	snprintf(result.text, sizeof(result.text), INT64_FORMAT, limit);
+	return result;
+}
+
+DurationText measured_text(core::Rule rule, core::Micros measured) {
+	return core::counts_transactions(rule) ? limit_text(rule, measured) : duration_text(measured);
 }
 
 } // namespace unblock::server

@@ -26,4 +26,8 @@ struct DurationText {
 DurationText duration_text(core::Micros length);
 DurationText setting_text(core::Micros length);
 
+// What a rule compares: a length of time in these two forms, or a number of transactions.
+DurationText limit_text(core::Rule rule, core::Micros limit);
+DurationText measured_text(core::Rule rule, core::Micros measured);
+
 } // namespace unblock::server

@@ -52,8 +52,9 @@ const char* action_line(const Collected& collected, const core::Decision& decisi
 	initStringInfo(&line);
 	appendStringInfo(&line, "pg_unblock: action=%s%.*s rule=%.*s limit=%s measured=%s pid=%d",
 	                 decision.dry_run ? "would_" : "", static_cast<int>(action.size()), action.data(),
-	                 static_cast<int>(setting.size()), setting.data(), setting_text(decision.limit).text,
-	                 duration_text(decision.measured).text, session.pid);
+	                 static_cast<int>(setting.size()), setting.data(),
+	                 limit_text(decision.rule, decision.limit).text,
+	                 measured_text(decision.rule, decision.measured).text, session.pid);
 	const SessionNames names = names_of(process_number, session);
 	add_names(&line, names, session);
 	Status status;
@@ -66,11 +67,15 @@ const char* action_line(const Collected& collected, const core::Decision& decisi
 	if (session.xact_start != 0)
 		add_text(&line, "xact_start", timestamptz_to_str(session.xact_start));
 	appendStringInfo(&line, " blocked=%u", decision.blocked);
+	if (farewell.preempting != 0)
+		appendStringInfo(&line, " for=%d", farewell.preempting);
+	if (decision.since_cancel > 0)
+		appendStringInfo(&line, " canceled_before=%s", duration_text(decision.since_cancel).text);
 	if (farewell.has_lock) {
 		add_text(&line, "lock",
 		         lock_label(only_database(session.database, names.known ? NameStr(names.database) : nullptr),
 		                    farewell.lock));
-		const auto mode = core::name(farewell.held);
+		const auto mode = core::name(farewell.mode);
 		appendStringInfo(&line, " mode=%.*s", static_cast<int>(mode.size()), mode.data());
 	}
 	add_text(&line, "query", has_texts ? pgstat_clip_activity(texts.query) : "");

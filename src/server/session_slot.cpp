@@ -47,8 +47,10 @@ void on_authentication(Port* port, int status) {
 void initialize_slot(SessionSlot& slot) {
 	pg_atomic_init_u32(&slot.pid, 0);
 	pg_atomic_init_u32(&slot.published, 0);
-	for (auto& value : slot.value)
-		pg_atomic_init_u32(&value, 0);
+	for (int setting = 0; setting < kSessionSettings; ++setting) {
+		pg_atomic_init_u32(&slot.value[setting], 0);
+		pg_atomic_init_u32(&slot.source[setting], 0);
+	}
 	pg_atomic_init_u32(&slot.account_version, 0);
 	pg_atomic_init_u32(&slot.farewell.state, Farewell::none);
 }
@@ -73,39 +75,48 @@ SessionSlot* slot_of(int process_number, int pid) {
 	return slot;
 }
 
-void publish_setting(SessionSetting setting, int32 value) {
+void publish_setting(SessionSetting setting, int32 value, GucSource source) {
 	if (own_slot == nullptr)
 		return;
 	const uint32 bit = 1U << setting;
 	const bool was_published = (pg_atomic_read_u32(&own_slot->published) & bit) != 0;
-	const auto before = static_cast<int32>(pg_atomic_read_u32(&own_slot->value[setting]));
+	const uint32 before =
+	    soonest_breach(setting, static_cast<int32>(pg_atomic_read_u32(&own_slot->value[setting])));
 	pg_atomic_write_u32(&own_slot->value[setting], static_cast<uint32>(value));
+	pg_atomic_write_u32(&own_slot->source[setting], static_cast<uint32>(source));
 	pg_write_barrier();
 	pg_atomic_fetch_or_u32(&own_slot->published, bit);
 	pg_memory_barrier(); // publish first, then compare with the enforcer's plan
+	const uint32 soonest = soonest_breach(setting, value);
 	// A transaction may have collected time against its limit already: a lower one may be due sooner
-	// than any session that begins now.
-	const bool lowered = was_published && (before == 0 || value < before);
-	if (is_limit(setting) && value > 0 && (lowered || static_cast<uint32>(value) < enforcer_plan()))
+	// than any session that begins now. So it may when a SET changes how limits count.
+	const bool lowered = was_published && (before == 0 || soonest < before);
+	if (soonest > 0 ? lowered || soonest < enforcer_plan() : source >= PGC_S_INTERACTIVE)
 		wake_enforcer();
 }
 
 void withdraw_setting(SessionSetting setting) {
-	if (own_slot != nullptr)
-		pg_atomic_fetch_and_u32(&own_slot->published, ~(1U << setting));
+	if (own_slot == nullptr)
+		return;
+	const uint32 bit = 1U << setting;
+	if ((pg_atomic_fetch_and_u32(&own_slot->published, ~bit) & bit) != 0)
+		wake_enforcer(); // the file's value may be the lower one
 }
 
-void effective_values(SessionSlot* slot, int pid, const SettingValues& file, SettingValues& values) {
+void effective_values(SessionSlot* slot, int pid, const InForce& file, InForce& in_force) {
 	const uint32 published = slot == nullptr ? 0 : pg_atomic_read_u32(&slot->published);
+	in_force = file;
+	if (published == 0)
+		return;
 	pg_read_barrier();
-	for (int setting = 0; setting < kSessionSettings; ++setting) {
-		values[setting] = file[setting];
-		if (published & (1U << setting))
-			values[setting] = static_cast<int32>(pg_atomic_read_u32(&slot->value[setting]));
-	}
+	for (int setting = 0; setting < kSessionSettings; ++setting)
+		if (published & (1U << setting)) {
+			in_force.values[setting] = static_cast<int32>(pg_atomic_read_u32(&slot->value[setting]));
+			in_force.sources[setting] = static_cast<GucSource>(pg_atomic_read_u32(&slot->source[setting]));
+		}
 	pg_read_barrier();
-	if (published != 0 && pg_atomic_read_u32(&slot->pid) != static_cast<uint32>(pid))
-		std::copy(file, file + kSessionSettings, values); // the session has gone
+	if (pg_atomic_read_u32(&slot->pid) != static_cast<uint32>(pid))
+		in_force = file; // the session has gone
 }
 
 bool copy_names(SessionSlot* slot, int pid, NameData* role, NameData* database) {

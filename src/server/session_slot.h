@@ -20,14 +20,17 @@ struct Farewell {
 	pg_atomic_uint32 state;
 	Asked asked;
 	core::Action action;
-	core::Rule rule; // asked by a limit
-	core::Micros limit;
+	core::Rule rule;    // asked by a limit
+	core::Micros limit; // as in core::Decision
 	core::Micros measured;
+	core::Micros since_cancel; // its statement was canceled so long ago; 0: it was not
+	core::Micros grace;
 	uint32 blocked;      // sessions that waited for it
+	int preempting;      // pid of the session that it makes way for; 0: none
 	bool in_transaction; // while it waited for its client
 	bool has_lock;
-	LOCKTAG lock; // one that it blocked them through
-	core::LockMode held;
+	LOCKTAG lock;        // one that it blocked them through
+	core::LockMode mode; // held or, by a limit on queues, wanted
 	TimestampTz left_at;
 	NameData role;     // who asked, if a role did
 	NameData function; // through which function
@@ -39,12 +42,14 @@ struct Account {
 	core::Policy::Counted blocking_idle;
 	TimestampTz query_start; // of the statement that the blocked time belongs to
 	core::Micros blocked_before;
+	core::Micros counted_blocked_before;
 };
 
 struct SessionSlot {
 	pg_atomic_uint32 pid;       // 0: free
 	pg_atomic_uint32 published; // bit n: setting n is published
 	pg_atomic_uint32 value[kSessionSettings];
+	pg_atomic_uint32 source[kSessionSettings]; // of the value: a GucSource
 
 	pg_atomic_uint32 account_version; // odd while the account is being written
 	Account account;
@@ -67,14 +72,14 @@ SessionSlot* my_slot();
 // The slot of a process if it is that process's, else nullptr.
 SessionSlot* slot_of(int process_number, int pid);
 
-// From the assign hooks. No-ops without a slot. publish_setting wakes the enforcer if it has planned to
-// sleep longer than the new value allows.
-void publish_setting(SessionSetting setting, int32 value);
+// From the assign hooks. No-ops without a slot. They wake the enforcer if it has planned to sleep longer than
+// the new value allows.
+void publish_setting(SessionSetting setting, int32 value, GucSource source);
 void withdraw_setting(SessionSetting setting);
 
 // The values in force for the session of this pid: what it has published, otherwise `file`. `slot` may be
 // nullptr.
-void effective_values(SessionSlot* slot, int pid, const SettingValues& file, SettingValues& values);
+void effective_values(SessionSlot* slot, int pid, const InForce& file, InForce& in_force);
 
 // Copies the names of the slot's session, or returns false if the slot has changed hands.
 bool copy_names(SessionSlot* slot, int pid, NameData* role, NameData* database);

@@ -10,30 +10,35 @@
 
 namespace unblock::server {
 
-// Settings whose value can differ from session to session, and that are published in slots.
-// A value is an int32: milliseconds, an enum's number, or 0 and 1.
+// Settings whose value can differ from session to session, and that are published in slots; in the
+// order in which reports list them.
+// A value is an int32: milliseconds, a number, an enum's number, or 0 and 1.
 enum SessionSetting : int {
 	kSettingMode,
 	kSettingIdleInTransactionLimit,
+	kSettingIdleWriteTransactionLimit,
 	kSettingIdleBlockerLimit,
+	kSettingActiveBlockerLimit,
+	kSettingCancelGrace,
+	kSettingQueuedBlockerLimit,
+	kSettingQueuedBlockerWaiters,
+	kSettingPreemptIdleBlockersAfter,
+	kSettingTransactionLimit,
+	kSettingHorizonAgeLimit,
 	kSettingCountAdvisoryLocks,
 	kSessionSettings,
 };
 
 using SettingValues = int32[kSessionSettings];
 
-// True for settings that are a length of time after which something happens.
-constexpr bool is_limit(int setting) {
-	return setting == kSettingIdleInTransactionLimit || setting == kSettingIdleBlockerLimit;
-}
+// The values in force for a session, and where they come from.
+struct InForce {
+	SettingValues values;
+	GucSource sources[kSessionSettings];
+};
 
-// This process's settings. In the enforcer, which belongs to no role and no
-// database, they are those of the configuration file.
+// This process's settings that are the same for all sessions.
 struct Settings {
-	int mode;
-	int idle_in_transaction_limit; // ms
-	int idle_blocker_limit;        // ms
-	bool count_advisory_locks;
 	int max_actions_per_minute;
 	bool explain_actions;
 };
@@ -42,8 +47,22 @@ extern Settings settings;
 // From _PG_init: defines the settings and reserves their prefix.
 void define_settings();
 
-// This process's values of the session settings.
-void current_values(SettingValues& values);
+// This process's values of the session settings, and where they come from. In the enforcer, which belongs to
+// no role and no database, they are those of the configuration file.
+void current_values(InForce& values);
+
+// "pg_unblock.mode".
+const char* setting_name(SessionSetting setting);
+
+// Within how many ms a session that this setting has just begun to count for can be in breach of it, at the
+// earliest; 0: never. (Transactions are counted each second.)
+uint32 soonest_breach(int setting, int32 value);
+
+// A value as SHOW has it, "5min". A constant or palloc'd.
+const char* setting_value_text(SessionSetting setting, int32 value);
+
+// The value of a text as ALTER ROLE and ALTER DATABASE keep it; false if it is none.
+bool parse_setting_value(SessionSetting setting, const char* text, int32* value);
 
 // The limits of a session that has these values, where the file says `file_mode`.
 core::Limits limits_from(const SettingValues& values, core::Mode file_mode);

@@ -40,8 +40,10 @@ void initialize(SharedState& shared) {
 	memset(static_cast<void*>(&shared), 0, shared_size());
 	pg_atomic_init_u32(&shared.enforcer, 0);
 	pg_atomic_init_u32(&shared.plan, UINT32_MAX);
-	for (pg_atomic_uint32& value : shared.file_values)
-		pg_atomic_init_u32(&value, 0);
+	for (int setting = 0; setting < kSessionSettings; ++setting) {
+		pg_atomic_init_u32(&shared.file_values[setting], 0);
+		pg_atomic_init_u32(&shared.file_sources[setting], 0);
+	}
 	pg_atomic_init_u32(&shared.file_values_known, 0);
 	pg_atomic_init_u32(&shared.fuse_is_blown, 0);
 	pg_atomic_init_u64(&shared.paused_until, 0);
@@ -73,8 +75,7 @@ uint32 smaller_limit(uint32 a, uint32 b) {
 uint32 smallest_limit_of(const SettingValues& values) {
 	uint32 smallest = 0;
 	for (int setting = 0; setting < kSessionSettings; ++setting)
-		if (is_limit(setting))
-			smallest = smaller_limit(smallest, static_cast<uint32>(values[setting]));
+		smallest = smaller_limit(smallest, soonest_breach(setting, values[setting]));
 	return smallest;
 }
 
@@ -119,26 +120,29 @@ uint32 enforcer_plan() {
 	return state == nullptr ? 0 : pg_atomic_read_u32(&state->plan);
 }
 
-void file_values(SettingValues& values) {
-	default_values(values);
+void file_values(InForce& file) {
+	file = {};
+	default_values(file.values);
 	if (state == nullptr || pg_atomic_read_u32(&state->file_values_known) == 0)
 		return;
 	pg_read_barrier();
-	for (int setting = 0; setting < kSessionSettings; ++setting)
-		values[setting] = static_cast<int32>(pg_atomic_read_u32(&state->file_values[setting]));
+	for (int setting = 0; setting < kSessionSettings; ++setting) {
+		file.values[setting] = static_cast<int32>(pg_atomic_read_u32(&state->file_values[setting]));
+		file.sources[setting] = static_cast<GucSource>(pg_atomic_read_u32(&state->file_sources[setting]));
+	}
 }
 
-uint32 smallest_limit(const SettingValues& file) {
-	uint32 smallest = smallest_limit_of(file);
+uint32 smallest_limit(const InForce& file) {
+	uint32 smallest = smallest_limit_of(file.values);
 	for (int i = 0; i < state->slot_count; ++i) {
 		SessionSlot* slot = &state->slots[i];
 		const uint32 pid = pg_atomic_read_u32(&slot->pid);
 		if (pid == 0)
 			continue;
 		pg_read_barrier();
-		SettingValues values;
-		effective_values(slot, static_cast<int>(pid), file, values);
-		smallest = smaller_limit(smallest, smallest_limit_of(values));
+		InForce session;
+		effective_values(slot, static_cast<int>(pid), file, session);
+		smallest = smaller_limit(smallest, smallest_limit_of(session.values));
 	}
 	return smallest;
 }

@@ -46,6 +46,7 @@ struct SharedState {
 	pg_atomic_uint32 plan;
 	// The configuration file's values as the enforcer has read them.
 	pg_atomic_uint32 file_values[kSessionSettings];
+	pg_atomic_uint32 file_sources[kSessionSettings];
 	pg_atomic_uint32 file_values_known;
 	pg_atomic_uint32 fuse_is_blown;
 	// Until when unblock.pause() holds back the enforcer, on the clock that never steps; 0: it does not.
@@ -81,10 +82,10 @@ bool enforcer_is_running();
 uint32 enforcer_plan();
 
 // The configuration file's values as last read by the enforcer; no limits without one.
-void file_values(SettingValues& values);
+void file_values(InForce& file);
 
-// The smallest limit in force anywhere, in the file or in a session, in ms; 0: none.
-uint32 smallest_limit(const SettingValues& file);
+// The smallest limit in force anywhere, in the file or in a session, in ms (see soonest_breach()); 0: none.
+uint32 smallest_limit(const InForce& file);
 
 // Adds one to a counter; nothing without preloading.
 void count(Counter counter);

@@ -36,20 +36,43 @@ bool member_blocks(PGPROC* member, bool count_advisory_locks) {
 	return blocks;
 }
 
-// Whether the process or a worker of its group blocks somebody. Order of locks: ProcArrayLock, then the
-// partitions in order, as lock.c's GetBlockerStatusData() does.
-bool still_blocks(PGPROC* proc, bool count_advisory_locks) {
-	acquire_partitions();
-	bool blocks = member_blocks(proc, count_advisory_locks);
-	if (proc->lockGroupLeader == proc)
-		compat::each_group_member(
-		    proc, [&](PGPROC* member) { blocks = blocks || member_blocks(member, count_advisory_locks); });
-	release_partitions();
+// Whether a process waits for this lock, ahead of somebody who has to wait for that.
+bool blocks_in_queue(PGPROC* member, const LOCKTAG& tag) {
+	LOCK* lock = member->waitLock;
+	if (lock == nullptr || memcmp(&lock->tag, &tag, sizeof(tag)) != 0)
+		return false;
+	bool ahead = false;
+	bool blocks = false;
+	compat::each_waiter(lock, [&](PGPROC* waiter) {
+		blocks = blocks || (ahead && !same_group(waiter, member) &&
+		                    core::conflict(static_cast<core::LockMode>(waiter->waitLockMode),
+		                                   core::bit(static_cast<core::LockMode>(member->waitLockMode))));
+		ahead = ahead || waiter == member;
+	});
 	return blocks;
 }
 
+// Whether the process or a worker of its group blocks somebody. Order of locks: ProcArrayLock, then the
+// partitions in order, as lock.c's GetBlockerStatusData() does.
+bool still_blocks(PGPROC* proc, const Target& target) {
+	const auto blocks = [&target](PGPROC* member) {
+		return target.must_block == core::MustBlock::in_queue
+		           ? blocks_in_queue(member, target.lock)
+		           : member_blocks(member, target.count_advisory_locks);
+	};
+	const PGPROC* waiter = target.waiter_pid == 0 ? nullptr : BackendPidGetProcWithLock(target.waiter_pid);
+	acquire_partitions();
+	bool found = blocks(proc);
+	if (proc->lockGroupLeader == proc)
+		compat::each_group_member(proc, [&](PGPROC* member) { found = found || blocks(member); });
+	if (target.waiter_pid != 0)
+		found = found && waiter != nullptr && waiter->waitLock != nullptr;
+	release_partitions();
+	return found;
+}
+
 // Compares the process with the target. ProcArrayLock is held.
-Sent compare(PGPROC* proc, const Target& target) {
+Sent compare(PGPROC* proc, const Target& target, core::Action action) {
 	Status status;
 	if (!read_status(proc, target.pid, &status, nullptr))
 		return Sent::busy;
@@ -60,10 +83,14 @@ Sent compare(PGPROC* proc, const Target& target) {
 	if (target.same_spell && (state_of(status) != target.state || status.state_start != target.state_start ||
 	                          compat::local_xid(proc) != target.local_xid))
 		return Sent::changed;
-	if (target.same_spell && target.state == core::State::active &&
-	    wait_of(proc->wait_event_info) != target.wait)
+	const core::Wait wait = wait_of(proc->wait_event_info);
+	const bool for_client = wait == core::Wait::client_read || wait == core::Wait::client_write;
+	if (target.same_wait && wait != target.wait)
 		return Sent::changed;
-	if (target.must_block && !still_blocks(proc, target.count_advisory_locks))
+	if (target.where_it_helps &&
+	    (wait == core::Wait::sync_rep || (action == core::Action::cancel && for_client)))
+		return Sent::changed;
+	if (target.must_block != core::MustBlock::no && !still_blocks(proc, target))
 		return Sent::changed;
 	return Sent::sent;
 }
@@ -92,9 +119,10 @@ Target target_of(const core::Session& session) {
 	target.xact_start = session.xact_start;
 	target.same_spell = true;
 	target.state = session.state;
-	target.wait = session.wait;
 	target.state_start = session.state_start;
 	target.local_xid = session.local_xid;
+	target.wait = session.wait;
+	target.where_it_helps = true;
 	target.count_advisory_locks = session.limits.count_advisory_locks;
 	return target;
 }
@@ -102,7 +130,7 @@ Target target_of(const core::Session& session) {
 Sent send(const Target& target, core::Action action, const Farewell* farewell) {
 	LWLockAcquire(ProcArrayLock, LW_SHARED);
 	PGPROC* proc = BackendPidGetProcWithLock(target.pid);
-	Sent result = proc == nullptr ? Sent::gone : compare(proc, target);
+	Sent result = proc == nullptr ? Sent::gone : compare(proc, target, action);
 	if (result == Sent::sent) {
 		SessionSlot* slot = slot_of(compat::number_of(proc), target.pid);
 		const bool left = farewell != nullptr && slot != nullptr && leave_farewell(slot, *farewell);

@@ -22,11 +22,16 @@ struct Target {
 	TimestampTz xact_start;
 	bool same_spell; // only if its state has not changed since
 	core::State state;
-	core::Wait wait; // … of an active session: a commit that waits for a standby changes nothing else
 	TimestampTz state_start;
 	LocalTransactionId local_xid;
-	bool must_block;           // only if it still blocks somebody
-	bool count_advisory_locks; // … who may wait for an advisory lock
+	bool same_wait; // only if it waits for the same thing still
+	core::Wait wait;
+	bool where_it_helps; // not while it waits for a standby; nor a cancel while it waits for its client,
+	                     // which the server would ignore
+	core::MustBlock must_block; // only if it still blocks somebody
+	bool count_advisory_locks;  // … who may wait for an advisory lock
+	LOCKTAG lock;               // … in the queue of this lock
+	int waiter_pid;             // only while this process waits for a lock; 0: whoever does
 };
 
 enum class Sent {
@@ -37,7 +42,7 @@ enum class Sent {
 	failed,  // kill() failed, see errno
 };
 
-// The target of a decision: the very spell that was judged.
+// A session of a snapshot: the very spell that was seen, and not while it only waits for a standby.
 Target target_of(const core::Session& session);
 
 // Leaves `farewell` (if not nullptr) in the session's slot and signals it as pg_terminate_backend and

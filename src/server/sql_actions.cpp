@@ -91,8 +91,8 @@ bool has_statement_to_cancel(const Status& status, Target* target) {
 	if (proc == nullptr)
 		return false;
 	target->local_xid = compat::local_xid(proc);
-	target->wait = wait_of(proc->wait_event_info);
-	return target->wait == core::Wait::other;
+	target->where_it_helps = true;
+	return wait_of(proc->wait_event_info) == core::Wait::other;
 }
 
 // --- many sessions -----------------------------------------------------------------------------------
@@ -179,7 +179,7 @@ PGDLLEXPORT Datum pg_unblock_terminate_idle(PG_FUNCTION_ARGS) {
 		if (!is_wanted(wanted, graph, i))
 			continue;
 		Target target = target_of(sessions[i]);
-		target.must_block = wanted.only_blockers;
+		target.must_block = wanted.only_blockers ? core::MustBlock::as_holder : core::MustBlock::no;
 		target.count_advisory_locks = true; // a person has seen what it blocks
 		endings.end(names, sessions[i], target);
 	}

@@ -53,11 +53,11 @@ void add_enforcement(core::ServerFacts& facts) {
 			facts.preload_libraries = text_for_core(libraries);
 	if (shared == nullptr)
 		return;
-	SettingValues file;
+	InForce file;
 	file_values(file);
 	facts.enforcer_running = enforcer_is_running();
 	facts.settings_known = pg_atomic_read_u32(&shared->file_values_known) != 0;
-	facts.mode = static_cast<core::Mode>(file[kSettingMode]);
+	facts.mode = static_cast<core::Mode>(file.values[kSettingMode]);
 	facts.any_limit = smallest_limit(file) != 0;
 	facts.fuse_blown = pg_atomic_read_u32(&shared->fuse_is_blown) != 0;
 	facts.paused_for = enforcement_paused_for();

@@ -178,7 +178,7 @@ PGDLLEXPORT Datum pg_unblock_clear_path(PG_FUNCTION_ARGS) {
 		else if (is_to_end(session, collected.snapshot.now, older_than)) {
 			Target target = target_of(session);
 			// While it is idle it goes on holding the lock, but those who wait for it may have gone.
-			target.must_block = !found.holds;
+			target.must_block = found.holds ? core::MustBlock::no : core::MustBlock::as_holder;
 			target.count_advisory_locks = true;
 			endings.end(names, session, target);
 		}

@@ -28,24 +28,27 @@ void add_strongest(Rows& rows, const Names& names, const HeldLocks& held) {
 	    psprintf("%.*s on %s", static_cast<int>(mode.size()), mode.data(), lock_label(names, held.tag)));
 }
 
-void add_due(Rows& rows, const core::WaitGraph& graph, core::Index index) {
-	const auto due = core::next_due(graph, index);
-	if (!due) {
+void add_next_limit(Rows& rows, const core::NextLimits& limits, core::Index index) {
+	const auto next = limits.of(index);
+	if (!next) {
 		rows.null();
 		rows.null();
 		rows.null();
 		return;
 	}
-	const auto setting = core::setting(due->rule);
-	const auto action = core::name(due->action);
+	const auto setting = core::setting(next->rule);
+	const auto action = core::name(next->action);
 	rows.text(psprintf("pg_unblock.%.*s", static_cast<int>(setting.size()), setting.data()));
-	rows.text(due->dry_run ? psprintf("would %.*s", static_cast<int>(action.size()), action.data())
-	                       : pnstrdup(action.data(), action.size()));
-	rows.interval(due->in);
+	rows.text(next->dry_run ? psprintf("would %.*s", static_cast<int>(action.size()), action.data())
+	                        : pnstrdup(action.data(), action.size()));
+	if (next->in)
+		rows.interval(*next->in);
+	else
+		rows.null();
 }
 
-void add_row(Rows& rows, const Collected& collected, const core::WaitGraph& graph, core::Index index,
-             const HeldLocks& held, const Names& names) {
+void add_row(Rows& rows, const Collected& collected, const core::WaitGraph& graph,
+             const core::NextLimits& limits, core::Index index, const HeldLocks& held, const Names& names) {
 	const core::Snapshot& snapshot = collected.snapshot;
 	const core::Session& session = snapshot.sessions[index];
 	const SessionDetails& details = collected.details[index];
@@ -58,13 +61,13 @@ void add_row(Rows& rows, const Collected& collected, const core::WaitGraph& grap
 	add_age(rows, session, session.xact_start, snapshot.now);
 	rows.xid(session.xid);
 	if (TransactionIdIsNormal(session.xmin))
-		rows.int4(static_cast<int32>(ReadNextTransactionId() - session.xmin));
+		rows.int4(static_cast<int32>(snapshot.next_xid - session.xmin));
 	else
 		rows.null();
 	rows.int4(held.count);
 	add_strongest(rows, names, held);
 	rows.int4(static_cast<int32>(graph.node(index).blocked_total));
-	add_due(rows, graph, index);
+	add_next_limit(rows, limits, index);
 	add_query(rows, session, details);
 	rows.end_row();
 }
@@ -80,6 +83,8 @@ PGDLLEXPORT Datum pg_unblock_idle_transactions(PG_FUNCTION_ARGS) {
 	server::Rows rows(fcinfo);
 	const server::Collected& collected = *server::collect(server::Purpose::reporting);
 	const core::WaitGraph& graph = server::graph_of(collected);
+	auto* limits = server::Owned<core::NextLimits>::in(CurrentMemoryContext);
+	server::core_phase([limits, &graph] { limits->make(graph); });
 	const auto sessions = collected.snapshot.sessions;
 	auto* wanted = server::allocate<bool>(sessions.size(), MCXT_ALLOC_ZERO);
 	auto* order = server::allocate<core::Index>(sessions.size());
@@ -97,7 +102,7 @@ PGDLLEXPORT Datum pg_unblock_idle_transactions(PG_FUNCTION_ARGS) {
 	const server::HeldLocks* held = server::count_held_locks(collected, wanted);
 	const server::Names names = server::open_names();
 	for (core::Index i = 0; i < count; ++i)
-		server::add_row(rows, collected, graph, order[i], held[order[i]], names);
+		server::add_row(rows, collected, graph, **limits, order[i], held[order[i]], names);
 	server::close_names(names);
 	return 0;
 }

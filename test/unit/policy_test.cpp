@@ -1,6 +1,7 @@
 // The rules in virtual time: single scenes first, then random worlds whose own
 // books say what truly happened.
 
+#include "core/next_limit.h"
 #include "core/policy.h"
 
 #include "graph_builder.h"
@@ -83,7 +84,7 @@ TEST_F(PolicyTest, IdleInTransactionBreaksItsLimitToTheMicrosecond) {
 	EXPECT_EQ(decision.waiter, kNone);
 	EXPECT_FALSE(decision.dry_run);
 	EXPECT_FALSE(decision.stalled);
-	EXPECT_FALSE(decision.must_block);
+	EXPECT_EQ(decision.must_block, MustBlock::no);
 }
 
 TEST_F(PolicyTest, AnAbortedTransactionIsIdleToo) {
@@ -164,7 +165,7 @@ TEST_F(PolicyTest, AnIdleBlockerIsEndedOnceItHasBlockedThatLong) {
 	EXPECT_EQ(decision.measured, 2 * kSecond);
 	EXPECT_EQ(decision.blocked, 2U);
 	EXPECT_EQ(decision.waiter, 0U);
-	EXPECT_TRUE(decision.must_block);
+	EXPECT_EQ(decision.must_block, MustBlock::as_holder);
 }
 
 TEST_F(PolicyTest, AWaitOlderThanTheIdleSpellCountsFromTheSpell) {
@@ -333,7 +334,7 @@ TEST_F(PolicyTest, EveryHolderIsJudgedByItself) {
 	Turn turn = look();
 	ASSERT_EQ(turn.decisions.size(), 1U) << "though a busy one still stands in the way";
 	EXPECT_EQ(turn.decisions.front().session, first);
-	enforcer.policy.carried_out(server.client(first).session, true);
+	enforcer.carry_out(server, first);
 	turn = follow_sleep();
 	ASSERT_EQ(turn.decisions.size(), 1U);
 	EXPECT_EQ(turn.decisions.front().session, second);
@@ -472,7 +473,7 @@ TEST_F(PolicyTest, WhoIsBeingEndedIsNotDecidedAgain) {
 	server.advance(kSecond);
 	EXPECT_EQ(look().decisions.size(), 1U);
 	EXPECT_EQ(look().decisions.size(), 1U) << "not yet carried out";
-	enforcer.policy.carried_out(server.client(client).session, true);
+	enforcer.carry_out(server, client);
 	for (int i = 0; i < 100; ++i) {
 		const Turn turn = look();
 		EXPECT_TRUE(turn.decisions.empty());
@@ -496,7 +497,7 @@ TEST_F(PolicyTest, WhoHadChangedInTheLastMomentIsJudgedAnew) {
 	ASSERT_EQ(turn.decisions.size(), 1U);
 	EXPECT_EQ(turn.sleep, Policy::kShortestSleep);
 	server.work(client);
-	enforcer.policy.carried_out(server.client(client).session, false);
+	enforcer.carry_out(server, client, false);
 	EXPECT_TRUE(look().decisions.empty());
 	server.idle_in_transaction(client);
 	server.advance(kMilli);
@@ -616,7 +617,7 @@ protected:
 	std::size_t act() {
 		last = look();
 		for (const Decision& decision : last.decisions) {
-			enforcer.policy.carried_out(server.client(decision.session).session, true);
+			enforcer.carry_out(server, decision.session);
 			ended.insert(decision.session);
 		}
 		return last.decisions.size();
@@ -683,7 +684,7 @@ TEST_F(PolicyFuse, WhatWasNotSentDoesNotCount) {
 	ASSERT_EQ(last.decisions.size(), 3U);
 	for (const Decision& decision : last.decisions) {
 		server.commit(decision.session);
-		enforcer.policy.carried_out(server.client(decision.session).session, false);
+		enforcer.carry_out(server, decision.session, false);
 	}
 	EXPECT_EQ(last.sleep, Policy::kShortestSleep);
 	EXPECT_EQ(act(), 1U);
@@ -1013,7 +1014,7 @@ TEST(PolicyRandomWorld, SleepsPastNoBreach) {
 				for (const Decision& decision : turn.decisions)
 					// As if it had changed in the last moment, so that it goes on to be judged.
 					if (!decision.dry_run)
-						enforcer.policy.carried_out(world.server.client(decision.session).session, false);
+						enforcer.carry_out(world.server, decision.session, false);
 				wake = world.server.monotonic() + *turn.sleep;
 				// The worst moment for something to happen is right after a look.
 				while (world.pick(0, 1))
@@ -1079,7 +1080,7 @@ TEST(PolicyReport, NextDueIsTheLimitThatBreaksFirst) {
 	b.wait(table, b.session(2), LockMode::access_exclusive, ago(20));
 	const auto due = [&](const Limits& limits) {
 		holder.limits(limits);
-		return next_due(WaitGraph(b.snapshot()), holder);
+		return NextLimits(WaitGraph(b.snapshot())).of(holder);
 	};
 	EXPECT_FALSE(due({}));
 	EXPECT_FALSE(due({.mode = Mode::off, .idle_in_transaction = kSecond, .idle_blocker = kSecond}));
@@ -1113,7 +1114,7 @@ TEST(PolicyReport, NothingIsDueOutsideARulesCondition) {
 	GraphBuilder b;
 	const Limits limits{.idle_in_transaction = 40 * kSecond, .idle_blocker = 60 * kSecond};
 	const SessionRef session = b.session(1).limits(limits);
-	const auto due = [&] { return next_due(WaitGraph(b.snapshot()), session); };
+	const auto due = [&] { return NextLimits(WaitGraph(b.snapshot())).of(session); };
 	EXPECT_FALSE(due()) << "active";
 	session.idle(ago(100));
 	EXPECT_FALSE(due()) << "blocks nobody";

@@ -24,14 +24,17 @@ public:
 	Micros look(Time now, Time wait_start) {
 		Waiter waiter;
 		waiter.session = 0;
+		waiter.lock = 0;
 		waiter.wait_start = wait_start;
 		Snapshot snapshot;
 		snapshot.now = now;
 		snapshot.sessions = {&session, 1};
 		if (wait_start != kNotWaiting)
 			snapshot.waiters = {&waiter, 1};
-		waits_.look(snapshot, now);
-		return waits_.before(session);
+		Lock lock;
+		snapshot.locks = {&lock, 1};
+		waits_.look(snapshot, {&session, 1}, now);
+		return session.blocked_before;
 	}
 
 private:

@@ -7,6 +7,7 @@
 #include "core/clock.h"
 #include "core/policy.h"
 #include "core/snapshot.h"
+#include "core/statement_waits.h"
 #include "core/wait_graph.h"
 
 #include <cstdint>
@@ -34,6 +35,7 @@ public:
 
 		// The truth, on the clock that never steps.
 		Micros waits_since = 0;   // for its client
+		Micros xact_since = 0;    // 0 or the beginning of its last transaction
 		Micros blocking_idle = 0; // of this transaction
 	};
 
@@ -74,26 +76,33 @@ public:
 		Client& self = clients_[index];
 		if (self.session.xact_start == 0)
 			self.blocking_idle = 0;
-		if (self.session.state == State::idle)
+		if (self.session.state == State::idle) {
 			self.session.xact_start = wall();
+			self.xact_since = monotonic_;
+		}
 		self.session.query_start = wall();
 		turn(self, State::active);
 	}
+
+	// The transaction gets an id, or a snapshot that it keeps.
+	void write(Index index) { clients_[index].session.xid = next_xid_++; }
+	void take_snapshot(Index index) { clients_[index].session.xmin = next_xid_; }
+	// Other transactions take ids.
+	void pass_transactions(std::uint32_t count) { next_xid_ += count; }
+	std::uint32_t next_xid() const { return next_xid_; }
 
 	void idle_in_transaction(Index index) { turn(clients_[index], State::idle_in_transaction); }
 
 	// An error: the transaction is known by this spell from here on.
 	void abort(Index index) {
 		Client& self = clients_[index];
-		self.session.xact_start = 0;
-		self.blocking_idle = 0;
+		end_transaction(self);
 		turn(self, State::idle_in_transaction_aborted);
 	}
 
 	void commit(Index index, bool keep_locks = false) {
 		Client& self = clients_[index];
-		self.session.xact_start = 0;
-		self.blocking_idle = 0;
+		end_transaction(self);
 		if (!keep_locks)
 			self.held.clear();
 		turn(self, State::idle);
@@ -162,6 +171,12 @@ public:
 	}
 
 private:
+	static void end_transaction(Client& client) {
+		client.session.xact_start = 0;
+		client.session.xid = client.session.xmin = 0;
+		client.blocking_idle = 0;
+	}
+
 	void turn(Client& client, State state) {
 		client.session.state = state;
 		client.session.wait = state == State::active ? Wait::other : Wait::client_read;
@@ -200,6 +215,7 @@ private:
 	Micros monotonic_ = 5 * kHour;
 	Micros offset_ = 800'000 * kHour;
 	std::int32_t next_pid_ = 100;
+	std::uint32_t next_xid_ = 1000;
 	std::deque<Client> clients_; // by index of their session
 	std::vector<bool> advisory_; // by lock
 };
@@ -214,8 +230,18 @@ public:
 		VirtualServer::Published seen = server.publish();
 		clock.look(server.reading());
 		clock.correct(seen.sessions, seen.waiters);
-		const Snapshot snapshot{server.wall(), seen.sessions, seen.locks, seen.holders, seen.waiters};
-		return policy.look(WaitGraph(snapshot), cluster, server.monotonic());
+		const Snapshot snapshot{server.wall(), seen.sessions, seen.locks,
+		                        seen.holders,  seen.waiters,  server.next_xid()};
+		waits.look(snapshot, seen.sessions, server.monotonic());
+		return last = policy.look(WaitGraph(snapshot), cluster, server.monotonic());
+	}
+
+	// The last look's decision on a session is carried out, or found that it had changed.
+	void carry_out(const VirtualServer& server, Index session, bool sent = true) {
+		for (const Decision& decision : last.decisions)
+			if (decision.session == session)
+				policy.carried_out(decision, server.clients()[session].session,
+				                   sent ? std::optional(server.monotonic()) : std::nullopt);
 	}
 
 	// Time goes by with a look every `interval`, the first one at its end, until there is a decision.
@@ -230,8 +256,10 @@ public:
 	}
 
 	Clock clock;
+	StatementWaits waits;
 	Policy policy;
 	ClusterSettings cluster;
+	Turn last;
 };
 
 } // namespace unblock::core::test
