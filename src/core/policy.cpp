@@ -76,13 +76,8 @@ void Policy::judge(const WaitGraph& graph, Index index, Memory& memory) {
 	if (!can_be_judged(session))
 		return;
 
-	// What lies before the last look was counted there, or did not count.
 	Subject subject = subject_of(graph, index, stalled);
-	const Micros spell = blocking_spell(subject);
-	const Micros uncounted = memory.counted_until ? monotonic_ - *memory.counted_until : spell;
-	memory.blocking_idle += std::min(spell, uncounted);
-	memory.counted_until = monotonic_;
-	subject.blocking_idle = memory.blocking_idle;
+	collect(subject, memory, std::max<Micros>(now_ - session.idle_since, 0));
 
 	const Limits& limits = session.limits;
 	if (limits.mode == Mode::off || paused_)
@@ -110,6 +105,21 @@ void Policy::judge(const WaitGraph& graph, Index index, Memory& memory) {
 			return;
 		decided = true;
 	}
+}
+
+// Adds to the ledger of the session's transaction. What lies before the last look was counted there, or did
+// not count. One that was at work then and is so now has been at work meanwhile, for all that is known.
+void Policy::collect(Subject& subject, Memory& memory, Micros state_age) noexcept {
+	const Micros since_look = memory.counted_until ? monotonic_ - *memory.counted_until : INT64_MAX;
+	memory.blocking_idle += std::min(blocking_spell(subject), since_look);
+	const bool at_work = is_at_work(subject);
+	if (at_work && subject.root && subject.blocks)
+		memory.blocking_work +=
+		    std::min({subject.blocked, since_look, memory.at_work ? INT64_MAX : state_age});
+	memory.at_work = at_work;
+	memory.counted_until = monotonic_;
+	subject.blocking_idle = memory.blocking_idle;
+	subject.blocking_work = memory.blocking_work;
 }
 
 void Policy::decide(const WaitGraph& graph, Index index, const Subject& subject, const RuleFacts& rule,
@@ -175,7 +185,8 @@ Policy::Memory& Policy::remember(const Session& session) {
 	}
 	if (const Time transaction = transaction_of(session); memory.transaction != transaction) {
 		memory.transaction = transaction;
-		memory.blocking_idle = 0;
+		memory.blocking_idle = memory.blocking_work = 0;
+		memory.at_work = false;
 		memory.active_canceled.reset();
 		memory.reported = 0;
 	}

@@ -3,7 +3,7 @@
 // Pure: no clock, no signals, no settings of its own. The enforcer feeds it a
 // snapshot with corrected stamps (clock.h) and the limits of every session,
 // carries out what it decides, and tells it how that went. It remembers, per
-// session, the blocking idle time that a transaction has collected, what was
+// session, the time that a transaction has collected while it blocked others, what was
 // already reported in dry run, who is being ended and whose statement was canceled. The rules themselves
 // are in rules.h.
 #pragma once
@@ -33,6 +33,8 @@ struct Decision {
 	bool stalled = false;    // its process, which did not run while its client was silent, has not run
 	bool same_spell = false; // its state has not changed
 	MustBlock must_block = MustBlock::no; // it still blocks somebody
+
+	bool operator==(const Decision&) const = default;
 };
 
 // Settings that are the same for all sessions.
@@ -102,7 +104,9 @@ private:
 		// Of the transaction.
 		Time transaction = 0; // see transaction_of()
 		Micros blocking_idle = 0;
-		std::optional<Micros> counted_until;   // monotonic
+		Micros blocking_work = 0;
+		bool at_work = false;                  // at the last look
+		std::optional<Micros> counted_until;   // monotonic: the last look
 		std::optional<Micros> active_canceled; // monotonic: by active_blocker_limit
 		std::uint32_t reported = 0;            // dry run: one bit per rule
 		Stall stall;
@@ -112,6 +116,7 @@ private:
 	const Memory* known(const Session& session) const noexcept;
 	std::optional<Micros> stalled_for(Memory& memory, const Session& session) const noexcept;
 	void judge(const WaitGraph& graph, Index index, Memory& memory);
+	void collect(Subject& subject, Memory& memory, Micros state_age) noexcept;
 	void decide(const WaitGraph& graph, Index index, const Subject& subject, const RuleFacts& rule,
 	            const Measure& found, bool dry_run);
 	bool is_settled(const WaitGraph& graph, Rule rule, const Subject& subject, const Memory& memory) const;

@@ -25,7 +25,7 @@ public:
 	bool is_asked() const noexcept { return most_ > 0; }
 
 	void add(Jammed jammed) {
-		const auto place = std::ranges::upper_bound(longest_, jammed.length, std::greater{}, &Jammed::length);
+		const auto place = std::ranges::lower_bound(longest_, jammed.length, std::greater{}, &Jammed::length);
 		if (static_cast<std::size_t>(place - longest_.begin()) >= most_)
 			return;
 		longest_.insert(place, jammed);

@@ -66,12 +66,10 @@ Measure queued_blocker(const Subject& subject) noexcept {
 
 // Cancels once for a transaction, and terminates when the grace is over.
 Measure active_blocker(const Subject& subject) noexcept {
-	Micros blocked = subject.root && subject.blocks ? subject.blocked : 0;
-	if (subject.transaction_age > 0) // it cannot have blocked before
-		blocked = std::min(blocked, subject.transaction_age);
+	const bool blocks = subject.root && subject.blocks;
 	const Micros limit = subject.limits.active_blocker;
 	if (!subject.since_cancel) {
-		Measure result = lasting(limit, blocked, subject.works && blocked > 0);
+		Measure result = lasting(limit, subject.blocking_work, blocks && subject.works);
 		result.action = Action::cancel;
 		return result;
 	}
@@ -79,7 +77,7 @@ Measure active_blocker(const Subject& subject) noexcept {
 	if (grace == 0)
 		return {};
 	const Micros in = std::max<Micros>(grace - *subject.since_cancel, 0);
-	return {.limit = limit, .measured = blocked, .broken = blocked > 0 && in == 0, .in = in};
+	return {.limit = limit, .measured = subject.blocking_work, .broken = blocks && in == 0, .in = in};
 }
 
 } // namespace

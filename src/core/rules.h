@@ -70,12 +70,14 @@ struct Subject {
 	bool stalled = false;        // while it waits, `active`: its process has not run meanwhile
 	Micros idle = 0;             // how long it has waited for its client
 
-	bool blocks = false;      // somebody waits for it: directly, hard, counted
-	Micros blocked = 0;       // for how long it has been waited for by the one who has waited longest
-	Index waiter = kNone;     // that one, of those that count if there are any
-	bool works = false;       // it is active, waits neither for its client nor for a lock
-	bool root = false;        // it blocks somebody and awaits no lock
-	Micros blocking_idle = 0; // collected by its transaction
+	bool blocks = false;  // somebody waits for it: directly, hard, counted
+	Micros blocked = 0;   // for how long it has been waited for by the one who has waited longest
+	Index waiter = kNone; // that one, of those that count if there are any
+	bool works = false;   // it is active, and waits neither for its client nor for a lock
+	bool root = false;    // it blocks somebody and awaits no lock
+	Micros blocking_idle =
+	    0; // what its transaction has collected: for how long it blocked somebody and idled, …
+	Micros blocking_work = 0; // … and for how long it did so and worked
 
 	bool has_written = false;
 	Micros transaction_age = 0; // 0: in none, or in an aborted one
@@ -91,6 +93,15 @@ constexpr Micros blocking_spell(const Subject& subject) noexcept {
 	return subject.waits && subject.blocks ? std::min(subject.idle, subject.blocked) : 0;
 }
 
+// A session that idles for less than this counts as working: that is a gap between two statements. The
+// smallest limit that can be set is as long.
+inline constexpr Micros kGap = 100'000;
+
+// Whether the session is at work, or in a gap.
+constexpr bool is_at_work(const Subject& subject) noexcept {
+	return subject.works || (subject.waits && subject.idle < kGap);
+}
+
 // What a rule measures on a subject.
 struct Measure {
 	Micros limit = 0; // 0: the rule does not apply. Of horizon_age: transactions, as is `measured`
@@ -102,10 +113,6 @@ struct Measure {
 	std::optional<Micros> in = {};
 };
 Measure measure(Rule rule, const Subject& subject) noexcept;
-
-// A session that is in somebody's way and idle for less than this counts as working: that is a gap between
-// two statements. The smallest limit that can be set is as long.
-inline constexpr Micros kGap = 100'000;
 
 // Whether a session waits for its client inside a transaction, by its state alone.
 constexpr bool idle_in_transaction(const Session& session) noexcept {

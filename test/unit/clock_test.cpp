@@ -26,6 +26,7 @@ protected:
 
 	void turn(std::int32_t pid) { state[pid] = {wall(), monotonic}; }
 	void begin_wait(std::int32_t pid) { wait[pid] = {wall(), monotonic}; }
+	void begin_transaction(std::int32_t pid) { xact[pid] = {wall(), monotonic}; }
 
 	Micros look() {
 		const Micros noticed = clock.look(reading());
@@ -40,6 +41,8 @@ protected:
 			sessions.push_back({});
 			sessions.back().pid = pid;
 			sessions.back().state_start = stamp.wall;
+			if (const auto transaction = xact.find(pid); transaction != xact.end())
+				sessions.back().xact_start = transaction->second.wall;
 			if (const auto waits = wait.find(pid); waits != wait.end())
 				waiters.push_back({.session = static_cast<Index>(sessions.size() - 1),
 				                   .lock = 0,
@@ -56,6 +59,12 @@ protected:
 				return clock.last().wall - session.idle_since;
 		return -1;
 	}
+	Micros xact_age(std::int32_t pid) const {
+		for (const Session& session : sessions)
+			if (session.pid == pid)
+				return clock.last().wall - session.xact_since;
+		return -1;
+	}
 	Micros wait_age(std::int32_t pid) const {
 		for (const Waiter& waiter : waiters)
 			if (sessions[waiter.session].pid == pid)
@@ -66,8 +75,8 @@ protected:
 	Clock clock;
 	Micros monotonic = 5 * kHour;
 	Micros offset = kStart;
-	std::map<std::int32_t, ClockReading> state, wait; // by pid: when the stamp was set
-	std::map<std::int32_t, ClockReading> hidden;      // not in the snapshot
+	std::map<std::int32_t, ClockReading> state, wait, xact; // by pid: when the stamp was set
+	std::map<std::int32_t, ClockReading> hidden;            // not in the snapshot
 	std::vector<Session> sessions;
 	std::vector<Waiter> waiters;
 };
@@ -138,6 +147,24 @@ TEST_F(ClockTest, AStepSharesNothingBetweenTheTwoStampsOfAProcess) {
 }
 
 // A stamp set between two looks, before or after a step that lies between them too.
+TEST_F(ClockTest, TransactionsAndSpellsAreCorrectedEachForItself) {
+	begin_transaction(1);
+	turn(1);
+	look();
+	advance(kSecond);
+	step(kHour);
+	look();
+	advance(kSecond);
+	turn(1); // its next spell, on the new clock
+	advance(kSecond);
+	look();
+	EXPECT_EQ(xact_age(1), 3 * kSecond);
+	EXPECT_EQ(age(1), kSecond);
+	xact.erase(1);
+	look();
+	EXPECT_EQ(sessions.at(0).xact_since, 0) << "in no transaction";
+}
+
 TEST_F(ClockTest, BetweenTwoLooksAStampIsNeverOlderThanItIsNorYoungerByMoreThanALook) {
 	for (const Micros by : {kHour, -kHour, 300 * kMilli, -300 * kMilli, 2 * kSecond, -2 * kSecond})
 		for (const Micros progress : {100 * kMilli, kSecond, 100 * kSecond})

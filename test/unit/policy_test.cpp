@@ -806,6 +806,21 @@ TEST_F(PolicyTest, AClockStepEndsNobodyEarlyAndDelaysByLessThanALook) {
 				}
 }
 
+TEST_F(PolicyTest, AClockStepMakesNoTransactionOlder) {
+	for (const Micros by : {3 * kHour, -3 * kHour, 300 * kMilli}) {
+		const Index client = server.connect({.transaction = 5 * kSecond});
+		server.work(client);
+		look();
+		server.advance(2 * kSecond);
+		server.step(by);
+		server.advance(3 * kSecond - 1);
+		EXPECT_TRUE(look().decisions.empty()) << by;
+		server.advance(1);
+		EXPECT_EQ(look().decisions.size(), 1U) << by;
+		server.commit(client);
+	}
+}
+
 TEST_F(PolicyTest, TheLedgerIsOnTheClockThatNeverSteps) {
 	const Index client = leak(blocker_limit(kHour));
 	migrate();
@@ -830,13 +845,15 @@ public:
 	static constexpr Index kWaiters = 4;
 	static constexpr Index kLocks = 4;
 
-	RandomWorld(std::uint64_t seed, const std::vector<Limits>& limits) : random_(seed) {
+	RandomWorld(std::uint64_t seed, const std::vector<Limits>& limits,
+	            const std::vector<Limits>& waiters_limits)
+	    : random_(seed) {
 		for (Index i = 0; i < kLocks; ++i)
 			server.lock(i == kLocks - 1);
 		for (Index i = 0; i < kClients; ++i)
 			server.connect(limits[i % limits.size()]);
 		for (Index i = 0; i < kWaiters; ++i)
-			server.work(server.connect());
+			server.work(server.connect(waiters_limits[i % waiters_limits.size()]));
 	}
 
 	Micros pick(Micros low, Micros high) { return std::uniform_int_distribution<Micros>(low, high)(random_); }
@@ -853,11 +870,23 @@ public:
 
 private:
 	void waiter_event(Index waiter) {
-		if (server.client(waiter).awaited != kNone)
+		if (server.client(waiter).awaited != kNone) {
 			server.stop_waiting(waiter);
-		else
+			if (pick(0, 1))
+				server.work(waiter); // the next statement
+		} else
 			server.wait(waiter, static_cast<Index>(pick(0, kLocks - 1)),
 			            pick(0, 3) ? LockMode::access_exclusive : LockMode::row_exclusive);
+	}
+
+	// Whoever comes later gets no lock ahead of a queue that it would have to wait for.
+	void take_lock(const VirtualServer::Client& client) {
+		const auto lock = static_cast<Index>(pick(0, kLocks - 1));
+		const LockMode mode = pick(0, 1) ? LockMode::access_share : LockMode::share;
+		if (std::ranges::none_of(server.clients(), [&](const VirtualServer::Client& other) {
+			    return other.awaited == lock && conflict(mode, bit(other.wanted));
+		    }))
+			server.hold(client.index, lock, mode);
 	}
 
 	void client_event(Index index, bool with_stalls) {
@@ -868,9 +897,10 @@ private:
 				server.work(index);
 			else if (client.session.xact_start == 0) // aborted
 				pick(0, 1) ? server.abort(index) : server.commit(index);
-			else if (const Micros what = pick(0, 9); what < 3)
-				server.hold(index, static_cast<Index>(pick(0, kLocks - 1)),
-				            pick(0, 1) ? LockMode::access_share : LockMode::share);
+			else if (const Micros what = pick(0, 10); what == 10)
+				server.write(index);
+			else if (what < 3)
+				take_lock(client);
 			else if (what < 7)
 				server.idle_in_transaction(index);
 			else if (what == 7)
@@ -893,25 +923,82 @@ private:
 
 const std::vector<Limits> kMixedLimits = {
     {.idle_in_transaction = 3 * kSecond, .idle_blocker = kSecond},
-    {.idle_in_transaction = kSecond},
-    {.idle_blocker = 500 * kMilli, .count_advisory_locks = true},
-    {.idle_blocker = 2 * kSecond},
+    {.idle_in_transaction = kSecond, .active_blocker = 700 * kMilli, .cancel_grace = 300 * kMilli},
+    {.idle_blocker = 500 * kMilli, .transaction = 3 * kSecond, .count_advisory_locks = true},
+    {.idle_write_transaction = 800 * kMilli, .idle_blocker = 2 * kSecond},
     {.mode = Mode::dry_run, .idle_in_transaction = 2 * kSecond, .idle_blocker = 400 * kMilli},
     {.idle_blocker = 100 * kMilli},
 };
+const std::vector<Limits> kWaitersLimits = {
+    {.queued_blocker = 300 * kMilli},
+    {.queued_blocker = 200 * kMilli, .queued_blocker_waiters = 2},
+    {.preempt_idle_blockers_after = 600 * kMilli},
+    {},
+};
 constexpr Micros kSmallestMixed = 100 * kMilli;
+
+// What a decision claims of who waits behind the session in a queue.
+void expect_true_jam(const VirtualServer& server, const Decision& decision) {
+	const VirtualServer::Client& client = server.clients()[decision.session];
+	Index jammed = 0;
+	for (const VirtualServer::Client& other : server.clients())
+		if (server.is_queued_behind(other, client) && !server.is_held_against(other) &&
+		    server.monotonic() - other.lock_since >= decision.measured)
+			++jammed;
+	EXPECT_GE(jammed, client.session.limits.queued_blocker_waiters);
+}
+
+// Somebody whom the session keeps waiting has the limit, and has been blocked for so long.
+void expect_true_preemption(const VirtualServer& server, const Decision& decision) {
+	const VirtualServer::Client& client = server.clients()[decision.session];
+	EXPECT_TRUE(VirtualServer::waits_for_client(client));
+	EXPECT_GE(server.monotonic() - client.waits_since, kGap);
+	EXPECT_TRUE(std::ranges::any_of(server.clients(), [&](const VirtualServer::Client& waiter) {
+		return waiter.session.limits.preempt_idle_blockers_after == decision.limit &&
+		       waiter.blocked >= decision.measured && server.waits_for(waiter, client);
+	}));
+}
 
 // What a decision claims has truly come to pass.
 void expect_true_breaches(const VirtualServer& server, const Turn& turn) {
 	for (const Decision& decision : turn.decisions) {
 		const VirtualServer::Client& client = server.clients()[decision.session];
-		EXPECT_GE(decision.measured, decision.limit);
-		EXPECT_TRUE(VirtualServer::waits_for_client(client));
-		if (decision.rule == Rule::idle_blocker) {
+		if (decision.since_cancel == 0) {
+			EXPECT_GE(decision.measured, decision.limit);
+		}
+		EXPECT_EQ(decision.action == Action::cancel,
+		          decision.rule == Rule::queued_blocker ||
+		              (decision.rule == Rule::active_blocker && decision.since_cancel == 0));
+		switch (decision.rule) {
+		case Rule::idle_blocker:
+			EXPECT_TRUE(VirtualServer::waits_for_client(client));
 			EXPECT_TRUE(server.is_hard_blocker(client));
 			EXPECT_LE(decision.measured, client.blocking_idle);
-		} else {
+			break;
+		case Rule::preempt_idle_blockers:
+			expect_true_preemption(server, decision);
+			break;
+		case Rule::idle_write_transaction:
+			EXPECT_NE(client.session.xid, 0U);
+			[[fallthrough]];
+		case Rule::idle_in_transaction:
+			EXPECT_TRUE(VirtualServer::waits_for_client(client));
 			EXPECT_LE(decision.measured, server.monotonic() - client.waits_since);
+			break;
+		case Rule::transaction:
+			EXPECT_NE(client.session.xact_start, 0);
+			EXPECT_LE(decision.measured, server.monotonic() - client.xact_since);
+			break;
+		case Rule::queued_blocker:
+			expect_true_jam(server, decision);
+			break;
+		case Rule::active_blocker:
+			EXPECT_TRUE(server.is_hard_blocker(client));
+			EXPECT_EQ(client.awaited, kNone);
+			EXPECT_LE(decision.measured, client.blocking);
+			break;
+		case Rule::horizon_age:
+			FAIL() << "nobody has set it";
 		}
 	}
 }
@@ -920,7 +1007,7 @@ TEST(PolicyRandomWorld, NeverCountsMoreThanTheTruthWheneverItLooks) {
 	std::size_t decisions = 0;
 	Micros counted = 0;
 	for (std::uint64_t seed = 1; seed <= 20; ++seed) {
-		RandomWorld world(seed, kMixedLimits);
+		RandomWorld world(seed, kMixedLimits, kWaitersLimits);
 		VirtualEnforcer enforcer(0, 0);
 		const Micros longest_pause = seed % 2 ? 3 * kSecond : 300 * kMilli;
 		Micros next_look = 0;
@@ -946,7 +1033,7 @@ TEST(PolicyRandomWorld, NeverCountsMoreThanTheTruthWheneverItLooks) {
 
 TEST(PolicyRandomWorld, CountsTheTruthWhenItLooksAroundEveryEvent) {
 	for (std::uint64_t seed = 1; seed <= 20; ++seed) {
-		RandomWorld world(seed, kMixedLimits);
+		RandomWorld world(seed, kMixedLimits, kWaitersLimits);
 		VirtualEnforcer enforcer(0, 0);
 		Micros counted = 0;
 		for (int i = 0; i < 2000; ++i) {
@@ -967,7 +1054,7 @@ TEST(PolicyRandomWorld, CountsTheTruthWhenItLooksAroundEveryEvent) {
 TEST(PolicyRandomWorld, ClockStepsEndNobodyEarly) {
 	std::size_t decisions = 0;
 	for (std::uint64_t seed = 1; seed <= 20; ++seed) {
-		RandomWorld world(seed, kMixedLimits);
+		RandomWorld world(seed, kMixedLimits, kWaitersLimits);
 		VirtualEnforcer enforcer(0, 0);
 		bool stepped = false;
 		for (int i = 0; i < 3000; ++i) {
@@ -998,11 +1085,12 @@ TEST(PolicyRandomWorld, ClockStepsEndNobodyEarly) {
 // The enforcer sleeps exactly as told. At every moment a copy of it takes a look of its own: what that one
 // would decide, the sleeping one has to notice within its shortest sleep.
 TEST(PolicyRandomWorld, SleepsPastNoBreach) {
+	std::set<Rule> decided;
 	std::size_t breaches = 0;
 	std::size_t looks = 0;
 	std::size_t moments = 0;
 	for (std::uint64_t seed = 1; seed <= 15; ++seed) {
-		RandomWorld world(seed, kMixedLimits);
+		RandomWorld world(seed, kMixedLimits, kWaitersLimits);
 		VirtualEnforcer enforcer(kSmallestMixed, 0);
 		Turn turn;
 		Micros wake = world.server.monotonic();
@@ -1011,10 +1099,13 @@ TEST(PolicyRandomWorld, SleepsPastNoBreach) {
 				turn = enforcer.look(world.server);
 				++looks;
 				expect_true_breaches(world.server, turn);
-				for (const Decision& decision : turn.decisions)
-					// As if it had changed in the last moment, so that it goes on to be judged.
+				for (const Decision& decision : turn.decisions) {
+					decided.insert(decision.rule);
+					// Cancels are swallowed; who was to be ended has changed in the last moment, so that it
+					// goes on to be judged.
 					if (!decision.dry_run)
-						enforcer.carry_out(world.server, decision.session, false);
+						enforcer.carry_out(world.server, decision.session, decision.action == Action::cancel);
+				}
 				wake = world.server.monotonic() + *turn.sleep;
 				// The worst moment for something to happen is right after a look.
 				while (world.pick(0, 1))
@@ -1035,6 +1126,37 @@ TEST(PolicyRandomWorld, SleepsPastNoBreach) {
 	}
 	EXPECT_GT(breaches, 1000U);
 	EXPECT_LT(looks, moments / 2) << "it does sleep";
+	EXPECT_EQ(decided.size(), kRules - 1) << "all but horizon_age, which has no time";
+}
+
+// What dry run would do is what is done: at any moment the same policy, told that all sessions are in dry
+// run, decides the same.
+TEST(PolicyRandomWorld, DryRunTakesTheSameDecisions) {
+	std::set<Rule> decided;
+	std::vector<Limits> limits = kMixedLimits;
+	for (Limits& each : limits)
+		each.mode = Mode::enforce;
+	for (std::uint64_t seed = 1; seed <= 15; ++seed) {
+		RandomWorld world(seed, limits, kWaitersLimits);
+		VirtualEnforcer enforcer(kSmallestMixed, 0);
+		for (int i = 0; i < 2000; ++i) {
+			world.server.advance(world.pick(1, 200 * kMilli));
+			world.event(true);
+			VirtualEnforcer rehearsal = enforcer;
+			const Turn would = rehearsal.look(world.server, Mode::dry_run);
+			const Turn does = enforcer.look(world.server);
+			ASSERT_EQ(would.decisions.size(), does.decisions.size()) << "seed " << seed;
+			for (std::size_t j = 0; j < does.decisions.size(); ++j) {
+				Decision decision = would.decisions[j];
+				EXPECT_TRUE(decision.dry_run);
+				decision.dry_run = false;
+				EXPECT_EQ(decision, does.decisions[j]) << "seed " << seed;
+				decided.insert(decision.rule);
+				enforcer.carry_out(world.server, decision.session, decision.action == Action::cancel);
+			}
+		}
+	}
+	EXPECT_EQ(decided.size(), kRules - 1);
 }
 
 TEST(PolicyReport, BlockingIdleTimeIsWhatWasCountedAndWhatHasComeSince) {
@@ -1130,7 +1252,57 @@ TEST(PolicyReport, NothingIsDueOutsideARulesCondition) {
 	EXPECT_FALSE(due());
 }
 
+TEST(PolicyReport, NextLimitKnowsAllRulesAboutIdleSessions) {
+	GraphBuilder b;
+	const Index table = b.lock("relation public.t");
+	const SessionRef holder = b.session(1).idle_in_transaction(ago(30));
+	const SessionRef migration = b.session(2);
+	b.hold(table, holder, LockMode::access_share).wait(table, migration, LockMode::access_exclusive, ago(20));
+	holder->xact_since = holder->xact_start = ago(50);
+	const auto next = [&](const Limits& limits) {
+		holder.limits(limits);
+		Snapshot snapshot = b.snapshot();
+		snapshot.next_xid = 5000;
+		const WaitGraph graph(snapshot);
+		return NextLimits(graph).of(holder);
+	};
+
+	EXPECT_FALSE(next({.idle_write_transaction = 40 * kSecond})) << "has not written";
+	holder->xid = 4800;
+	ASSERT_TRUE(next({.idle_write_transaction = 40 * kSecond}));
+	EXPECT_EQ(next({.idle_write_transaction = 40 * kSecond})->in, 10 * kSecond);
+	EXPECT_EQ(next({.idle_in_transaction = 40 * kSecond, .transaction = 55 * kSecond})->rule,
+	          Rule::transaction);
+	EXPECT_EQ(next({.transaction = 55 * kSecond})->in, 5 * kSecond);
+	EXPECT_FALSE(next({.active_blocker = kSecond, .queued_blocker = kSecond})) << "not while it idles";
+
+	EXPECT_EQ(next({.horizon_age = 300})->rule, Rule::horizon_age);
+	EXPECT_EQ(next({.horizon_age = 300})->in, std::nullopt) << "no length of time";
+	EXPECT_EQ(next({.horizon_age = 200})->in, 0);
+	EXPECT_EQ(next({.transaction = 55 * kSecond, .horizon_age = 300})->rule, Rule::transaction);
+	EXPECT_EQ(next({.transaction = 55 * kSecond, .horizon_age = 100})->rule, Rule::horizon_age);
+
+	migration->limits.preempt_idle_blockers_after = 30 * kSecond;
+	migration->counted_blocked_before = 4 * kSecond;
+	ASSERT_TRUE(next({}));
+	EXPECT_EQ(next({})->rule, Rule::preempt_idle_blockers);
+	EXPECT_EQ(next({})->in, 6 * kSecond);
+	EXPECT_FALSE(next({})->dry_run);
+	migration->limits.mode = Mode::dry_run;
+	EXPECT_TRUE(next({})->dry_run);
+	EXPECT_EQ(next({.idle_in_transaction = 35 * kSecond})->rule, Rule::idle_in_transaction);
+	EXPECT_FALSE(next({.mode = Mode::off}));
+}
+
 TEST(PolicyNames, AreThoseOfTheSettings) {
+	EXPECT_EQ(setting(Rule::preempt_idle_blockers), "preempt_idle_blockers_after");
+	EXPECT_EQ(setting(Rule::idle_write_transaction), "idle_write_transaction_limit");
+	EXPECT_EQ(setting(Rule::horizon_age), "horizon_age_limit");
+	EXPECT_EQ(setting(Rule::transaction), "transaction_limit");
+	EXPECT_EQ(setting(Rule::queued_blocker), "queued_blocker_limit");
+	EXPECT_EQ(setting(Rule::active_blocker), "active_blocker_limit");
+	for (std::size_t i = 0; i < kRules; ++i)
+		EXPECT_EQ(rules()[i].rule, static_cast<Rule>(i));
 	EXPECT_EQ(setting(Rule::idle_blocker), "idle_blocker_limit");
 	EXPECT_EQ(setting(Rule::idle_in_transaction), "idle_in_transaction_limit");
 	EXPECT_EQ(name(Action::terminate), "terminate");

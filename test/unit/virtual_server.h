@@ -10,6 +10,7 @@
 #include "core/statement_waits.h"
 #include "core/wait_graph.h"
 
+#include <algorithm>
 #include <cstdint>
 #include <deque>
 #include <optional>
@@ -23,6 +24,7 @@ inline constexpr Micros kHour = 3600 * kSecond;
 class VirtualServer {
 public:
 	struct Client {
+		Index index = kNone;
 		Session session;
 		struct Held {
 			Index lock;
@@ -32,11 +34,18 @@ public:
 		Index awaited = kNone;
 		LockMode wanted = LockMode::none;
 		Time wait_start = 0;
+		std::uint64_t place = 0; // grows along each queue
 
 		// The truth, on the clock that never steps.
-		Micros waits_since = 0;   // for its client
-		Micros xact_since = 0;    // 0 or the beginning of its last transaction
-		Micros blocking_idle = 0; // of this transaction
+		Micros waits_since = 0; // for its client
+		Micros xact_since = 0;  // the beginning of its last transaction
+		Micros lock_since = 0;  // the beginning of its last wait for a lock
+		Micros held_until = 0;  // when somebody held the awaited lock against it last
+		// Of this transaction.
+		Micros blocking_idle = 0;
+		Micros blocking = 0; // whatever it did in that time
+		// Of this statement.
+		Micros blocked = 0;
 	};
 
 	ClockReading reading() const { return {monotonic_ + offset_, monotonic_}; }
@@ -45,10 +54,19 @@ public:
 
 	// Time goes by, and nobody does anything.
 	void advance(Micros length) {
-		for (Client& client : clients_)
-			if (waits_for_client(client) && is_hard_blocker(client))
+		for (Client& client : clients_) {
+			if (client.awaited != kNone)
+				client.blocked += length;
+			if (!is_hard_blocker(client))
+				continue;
+			client.blocking += length;
+			if (waits_for_client(client))
 				client.blocking_idle += length;
+		}
 		monotonic_ += length;
+		for (Client& client : clients_)
+			if (client.awaited != kNone && is_held_against(client))
+				client.held_until = monotonic_;
 	}
 
 	// Somebody sets the wall clock.
@@ -62,12 +80,12 @@ public:
 	Index connect(const Limits& limits = {}) {
 		Client& client = clients_.emplace_back();
 		client.session.pid = next_pid_++;
-		client.session.leader = static_cast<Index>(clients_.size() - 1);
+		client.index = client.session.leader = static_cast<Index>(clients_.size() - 1);
 		client.session.kind = Kind::client;
 		client.session.limits = limits;
 		client.session.backend_start = wall();
 		turn(client, State::idle);
-		return client.session.leader;
+		return client.index;
 	}
 
 	// A statement begins, and with it a transaction where there is none. In an aborted one it changes
@@ -75,7 +93,8 @@ public:
 	void work(Index index) {
 		Client& self = clients_[index];
 		if (self.session.xact_start == 0)
-			self.blocking_idle = 0;
+			self.blocking_idle = self.blocking = 0;
+		self.blocked = 0;
 		if (self.session.state == State::idle) {
 			self.session.xact_start = wall();
 			self.xact_since = monotonic_;
@@ -131,8 +150,19 @@ public:
 		self.awaited = lock;
 		self.wanted = mode;
 		self.wait_start = wall();
+		self.place = next_place_++;
+		self.lock_since = monotonic_;
+		self.held_until = is_held_against(self) ? monotonic_ : 0;
 	}
 	void stop_waiting(Index index) { clients_[index].awaited = kNone; }
+
+	// The session has ended.
+	void leave(Index index) {
+		Client& self = clients_[index];
+		commit(index);
+		self.awaited = kNone;
+		self.session.kind = Kind::unknown;
+	}
 
 	Client& client(Index index) { return clients_[index]; }
 	const std::deque<Client>& clients() const { return clients_; }
@@ -152,6 +182,34 @@ public:
 				    (!advisory_[held.lock] || blocker.session.limits.count_advisory_locks))
 					return true;
 		return false;
+	}
+
+	// Whether somebody else holds the lock that it awaits in a conflicting mode.
+	bool is_held_against(const Client& waiter) const {
+		return std::ranges::any_of(
+		    clients_, [&](const Client& other) { return &other != &waiter && holds_against(other, waiter); });
+	}
+	bool is_queued_behind(const Client& waiter, const Client& other) const {
+		return waiter.awaited != kNone && waiter.awaited == other.awaited && other.place < waiter.place &&
+		       conflict(waiter.wanted, core::bit(other.wanted));
+	}
+	// Whether it waits for the other, directly or through others.
+	bool waits_for(const Client& waiter, const Client& other) const {
+		std::vector<const Client*> reached = {&waiter};
+		for (std::size_t i = 0; i < reached.size(); ++i)
+			for (const Client& next : clients_)
+				if (std::ranges::find(reached, &next) == reached.end() &&
+				    (holds_against(next, *reached[i]) || is_queued_behind(*reached[i], next))) {
+					if (&next == &other)
+						return true;
+					reached.push_back(&next);
+				}
+		return false;
+	}
+	static bool holds_against(const Client& holder, const Client& waiter) {
+		return std::ranges::any_of(holder.held, [&](const Client::Held& held) {
+			return held.lock == waiter.awaited && conflict(waiter.wanted, core::bit(held.mode));
+		});
 	}
 
 	// What the server publishes. Valid until the next call.
@@ -174,7 +232,7 @@ private:
 	static void end_transaction(Client& client) {
 		client.session.xact_start = 0;
 		client.session.xid = client.session.xmin = 0;
-		client.blocking_idle = 0;
+		client.blocking_idle = client.blocking = 0;
 	}
 
 	void turn(Client& client, State state) {
@@ -194,16 +252,20 @@ private:
 		awaited.first_holder = static_cast<Index>(out.holders.size());
 		awaited.first_waiter = static_cast<Index>(out.waiters.size());
 		const auto self = static_cast<Index>(out.locks.size());
+		std::vector<const Client*> queue;
 		for (const Client& client : clients_) {
 			ModeMask modes = 0;
 			for (const Client::Held& held : client.held)
 				if (held.lock == lock)
 					modes = static_cast<ModeMask>(modes | core::bit(held.mode));
 			if (modes != 0)
-				out.holders.push_back({client.session.leader, modes});
+				out.holders.push_back({client.index, modes});
 			if (client.awaited == lock)
-				out.waiters.push_back({client.session.leader, self, client.wanted, client.wait_start});
+				queue.push_back(&client);
 		}
+		std::ranges::sort(queue, {}, &Client::place);
+		for (const Client* client : queue)
+			out.waiters.push_back({client->index, self, client->wanted, client->wait_start});
 		awaited.holders = static_cast<Index>(out.holders.size()) - awaited.first_holder;
 		awaited.waiters = static_cast<Index>(out.waiters.size()) - awaited.first_waiter;
 		if (awaited.waiters == 0)
@@ -216,6 +278,7 @@ private:
 	Micros offset_ = 800'000 * kHour;
 	std::int32_t next_pid_ = 100;
 	std::uint32_t next_xid_ = 1000;
+	std::uint64_t next_place_ = 0;
 	std::deque<Client> clients_; // by index of their session
 	std::vector<bool> advisory_; // by lock
 };
@@ -226,8 +289,12 @@ public:
 	explicit VirtualEnforcer(Micros smallest_limit = 0, int max_actions = 30)
 	    : cluster{.smallest_limit = smallest_limit, .max_actions_per_minute = max_actions} {}
 
-	Turn look(const VirtualServer& server) {
+	// `mode`: of all sessions, whatever they have set.
+	Turn look(const VirtualServer& server, std::optional<Mode> mode = {}) {
 		VirtualServer::Published seen = server.publish();
+		if (mode)
+			for (Session& session : seen.sessions)
+				session.limits.mode = *mode;
 		clock.look(server.reading());
 		clock.correct(seen.sessions, seen.waiters);
 		const Snapshot snapshot{server.wall(), seen.sessions, seen.locks,
