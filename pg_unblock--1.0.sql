@@ -228,7 +228,7 @@ COMMENT ON COLUMN unblock.idle_transactions.strongest_lock IS 'The strongest loc
 COMMENT ON COLUMN unblock.idle_transactions.blocked_total IS 'Sessions that wait for this one directly or through others';
 COMMENT ON COLUMN unblock.idle_transactions.next_limit IS 'Setting whose limit the session would break first if nothing changed';
 COMMENT ON COLUMN unblock.idle_transactions.next_action IS 'What would be done then';
-COMMENT ON COLUMN unblock.idle_transactions.due_in IS 'Time until then';
+COMMENT ON COLUMN unblock.idle_transactions.due_in IS 'Time until then; null for a limit that counts transactions and is not broken yet';
 GRANT SELECT ON unblock.idle_transactions TO PUBLIC;
 
 CREATE FUNCTION unblock.horizon(
@@ -271,6 +271,30 @@ CREATE FUNCTION unblock.locks_held(
     LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'pg_unblock_locks_held';
 COMMENT ON FUNCTION unblock.locks_held(int) IS 'Locks that a process holds or awaits, each in each mode, strongest first, with the number of processes that wait because of it; pid 0: the locks of all prepared transactions';
+
+CREATE FUNCTION unblock.effective_limits(
+    OUT pid int,
+    OUT usename name,
+    OUT datname name,
+    OUT setting text,
+    OUT value text,
+    OUT source text,
+    OUT stale boolean,
+    OUT enforceable boolean
+)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'pg_unblock_effective_limits';
+COMMENT ON FUNCTION unblock.effective_limits() IS 'Which limits are in force for each client session, and where they come from';
+CREATE VIEW unblock.effective_limits AS SELECT * FROM unblock.effective_limits();
+COMMENT ON VIEW unblock.effective_limits IS 'Which limits are in force for each client session, and where they come from';
+COMMENT ON COLUMN unblock.effective_limits.pid IS 'Process id';
+COMMENT ON COLUMN unblock.effective_limits.setting IS 'Name of the setting';
+COMMENT ON COLUMN unblock.effective_limits.value IS 'Its value for this session, as SHOW has it';
+COMMENT ON COLUMN unblock.effective_limits.source IS 'Where the value comes from, as in pg_settings';
+COMMENT ON COLUMN unblock.effective_limits.stale IS 'ALTER ROLE, ALTER DATABASE or the configuration file would give a new session another value; null if that could not be looked up at once';
+COMMENT ON COLUMN unblock.effective_limits.enforceable IS 'Limits are enforced on this session: the enforcer runs, mode is enforce, and the session''s state is known (track_activities)';
+GRANT SELECT ON unblock.effective_limits TO PUBLIC;
 
 CREATE FUNCTION unblock.stats(
     OUT counter text,

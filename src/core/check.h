@@ -34,6 +34,22 @@ inline constexpr Index kCriticalBlocked = 10;
 inline constexpr Micros kCriticalLeftAlone = 3 * kSecond;
 inline constexpr Micros kCriticalWorking = 300 * kSecond;
 
+// A client session that copies or repairs databases, told by the name of its application or by its role, and
+// that limits could end: not masked, and its mode is not `off`.
+struct CopySession {
+	std::int32_t pid = 0;
+	std::string_view application_name;
+	std::string_view datname;
+	std::string_view usename;
+	std::string_view role; // quoted as an identifier of SQL
+	bool replication_role = false;
+	Limits limits;
+};
+
+// Whether an application copies or repairs databases: pg_dump, pg_dumpall, pg_basebackup, pg_repack and
+// pgcopydb by the beginning of its name. O(1).
+bool copies_databases(std::string_view application_name) noexcept;
+
 // What the findings need to know beside the graph. What is not known (0, empty) is not told of.
 struct ServerFacts {
 	bool preloaded = false;
@@ -45,6 +61,8 @@ struct ServerFacts {
 	bool any_limit = false;      // of the file, or of any session that is there
 	bool fuse_blown = false;
 	Micros paused_for = 0; // enforcement is paused for that long still; 0: it is not
+
+	std::span<const CopySession> copies; // those under some limit
 
 	int max_connections = 0;
 	int client_sessions = 0;                // connected clients, in a transaction or not

@@ -1,7 +1,12 @@
 // Findings about the enforcer: whether it does what it was installed for.
 #include "check_parts.h"
 
+#include "rules.h"
 #include "text.h"
+
+#include <algorithm>
+#include <array>
+#include <set>
 
 #include "fence.h"
 
@@ -28,7 +33,56 @@ std::string setting_advice(std::string_view purpose, std::string_view assignment
 	return text + ";\n-- and then: SELECT pg_reload_conf();";
 }
 
+// "4711 backup@lab (pg_dump)".
+std::string name_of_copy(const CopySession& copy) {
+	Session session;
+	session.usename = copy.usename;
+	session.datname = copy.datname;
+	session.application_name = copy.application_name;
+	return std::to_string(copy.pid) + " " + who(session);
+}
+
+// Sessions that nobody wants to see ended in the middle of their work.
+void copies_under_limits(std::span<const CopySession> copies, Findings& findings) {
+	if (copies.empty())
+		return;
+	bool enforced = false;
+	std::set<std::string_view> settings;
+	std::set<std::string_view> roles;
+	Names names;
+	for (const CopySession& copy : copies) {
+		enforced = enforced || copy.limits.mode == Mode::enforce;
+		roles.insert(copy.role);
+		names.add(name_of_copy(copy) + (copy.replication_role ? ", whose role is one for replication" : ""));
+		for (const RuleFacts& rule : rules())
+			if (own_limit(rule.rule, copy.limits) > 0)
+				settings.insert(rule.setting);
+	}
+	Finding& finding = findings.add(enforced ? Severity::warning : Severity::notice, 0,
+	                                counted(copies.size(), "session") +
+	                                    (copies.size() == 1 ? " that copies or repairs data is under limits"
+	                                                        : " that copy or repair data are under limits"));
+	finding.detail =
+	    names.text() + ". Such work takes long, and has to begin again when it is ended. In force: ";
+	for (const std::string_view setting : settings)
+		finding.detail.append(setting == *settings.begin() ? "" : ", ").append(setting);
+	finding.detail += '.';
+	for (const std::string_view role : roles) {
+		const bool exact = !role.empty() && one_line(role) == role;
+		finding.remedy.append(finding.remedy.empty() ? "" : "\n")
+		    .append("-- to exempt the role from its next session on: ALTER ROLE ")
+		    .append(exact ? role : "...")
+		    .append(" SET pg_unblock.mode = off;");
+	}
+}
+
 } // namespace
+
+bool copies_databases(std::string_view application_name) noexcept {
+	constexpr std::array<std::string_view, 4> kNames = {"pg_dump", "pg_basebackup", "pg_repack", "pgcopydb"};
+	return std::ranges::any_of(kNames,
+	                           [&](std::string_view name) { return application_name.starts_with(name); });
+}
 
 void tell_enforcement(const Scene& scene, Findings& findings) {
 	const ServerFacts& facts = scene.facts;
@@ -75,6 +129,8 @@ void tell_enforcement(const Scene& scene, Findings& findings) {
 		                     : "Sessions over their limit are recorded and left alone.";
 		finding.remedy = setting_advice("to enforce", "pg_unblock.mode = 'enforce'");
 	}
+	if (facts.mode != Mode::off)
+		copies_under_limits(facts.copies, findings);
 	if (!facts.any_limit) {
 		Finding& finding = findings.add(
 		    Severity::notice, 0, "no limit is in force for any present session: none of them is ended");

@@ -90,6 +90,28 @@ std::string_view setting(Rule rule) noexcept {
 	return kFacts[static_cast<std::size_t>(rule)].setting;
 }
 
+Micros own_limit(Rule rule, const Limits& limits) noexcept {
+	switch (rule) {
+	case Rule::idle_blocker:
+		return limits.idle_blocker;
+	case Rule::preempt_idle_blockers:
+		return 0;
+	case Rule::idle_write_transaction:
+		return limits.idle_write_transaction;
+	case Rule::idle_in_transaction:
+		return limits.idle_in_transaction;
+	case Rule::horizon_age:
+		return limits.horizon_age;
+	case Rule::transaction:
+		return limits.transaction;
+	case Rule::queued_blocker:
+		return limits.queued_blocker;
+	case Rule::active_blocker:
+		return limits.active_blocker;
+	}
+	return 0;
+}
+
 std::string_view name(Action action) noexcept {
 	return action == Action::terminate ? "terminate" : "cancel";
 }

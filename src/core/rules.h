@@ -32,6 +32,10 @@ inline constexpr std::size_t kRules = 8;
 // The setting behind a rule without the prefix, "idle_blocker_limit".
 std::string_view setting(Rule rule) noexcept;
 
+// The limit of a session's own that a rule goes by; 0: none. preempt_idle_blockers has none: it goes by that
+// of whoever is blocked.
+Micros own_limit(Rule rule, const Limits& limits) noexcept;
+
 // Whether a rule's limit counts transactions; else it is a length of time.
 constexpr bool counts_transactions(Rule rule) noexcept {
 	return rule == Rule::horizon_age;

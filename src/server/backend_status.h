@@ -35,6 +35,17 @@ StatusTexts make_status_texts();
 // or if its owner keeps writing it. `texts` may be nullptr.
 bool read_status(const PGPROC* proc, int pid, Status* status, const StatusTexts* texts);
 
+// Calls visit(PGPROC*, const Status&) for each client backend that can be read. `texts` as above.
+template <class Visit>
+void each_client(const StatusTexts* texts, Visit visit) {
+	for (int number = 0; number < compat::backend_count(); ++number) {
+		PGPROC* proc = compat::proc_at(number);
+		Status status;
+		if (read_status(proc, proc->pid, &status, texts) && status.type == B_BACKEND)
+			visit(proc, status);
+	}
+}
+
 // The state in core's terms, and as pg_stat_activity names it (nullptr: unknown).
 core::State state_of(const Status& status);
 const char* state_name(core::State state);

@@ -360,21 +360,10 @@ void take_texts(core::Session& session, const StatusTexts& texts) {
 void name_sessions(Arrays& a, const Names& names) {
 	for (core::Index i = 0; i < a.session_count; ++i) {
 		core::Session& session = a.sessions[i];
-		const char* database = database_name(names, session.database);
-		const char* role = role_name(names, session.role);
-		NameData slot_role, slot_database;
 		SessionSlot* slot = slot_of(a.details[i].process_number, session.pid);
-		if ((database == nullptr || role == nullptr) && slot != nullptr &&
-		    copy_names(slot, session.pid, &slot_role, &slot_database)) {
-			make_valid(NameStr(slot_database));
-			make_valid(NameStr(slot_role));
-			if (database == nullptr)
-				database = pstrdup(NameStr(slot_database));
-			if (role == nullptr)
-				role = pstrdup(NameStr(slot_role));
-		}
-		session.datname = view(database);
-		session.usename = view(role);
+		const SessionNames found = session_names(names, slot, session.pid, session.database, session.role);
+		session.datname = view(found.database);
+		session.usename = view(found.role);
 	}
 }
 
@@ -388,6 +377,21 @@ void mask_sessions(Arrays& a, const Names& names) {
 }
 
 } // namespace
+
+SessionNames session_names(const Names& names, SessionSlot* slot, int pid, Oid database, Oid role) {
+	SessionNames found = {database_name(names, database), role_name(names, role)};
+	NameData slot_role, slot_database;
+	if ((found.database == nullptr || found.role == nullptr) && slot != nullptr &&
+	    copy_names(slot, pid, &slot_role, &slot_database)) {
+		make_valid(NameStr(slot_database));
+		make_valid(NameStr(slot_role));
+		if (found.database == nullptr)
+			found.database = pstrdup(NameStr(slot_database));
+		if (found.role == nullptr)
+			found.role = pstrdup(NameStr(slot_role));
+	}
+	return found;
+}
 
 Collected* collect(Purpose purpose) {
 	const core::Micros start = monotonic_now();

@@ -8,6 +8,7 @@
 
 #include "backend_status.h"
 #include "monotonic.h"
+#include "names.h"
 #include "session_slot.h"
 
 namespace unblock::server {
@@ -42,6 +43,14 @@ enum class Purpose {
 // The snapshot holds all processes that wait for a lock or hold an awaited one, and all client sessions
 // in a transaction or with track_activities off.
 Collected* collect(Purpose purpose);
+
+// Names of a session's database and role: from the catalogs or, where those cannot be read at once, from its
+// slot, which may be nullptr. Palloc'd, or nullptr if unknown.
+struct SessionNames {
+	char* database;
+	char* role;
+};
+SessionNames session_names(const Names& names, SessionSlot* slot, int pid, Oid database, Oid role);
 
 // A core phase that builds the graph of a snapshot, which lives as long as the current context.
 core::WaitGraph& graph_of(const Collected& collected);

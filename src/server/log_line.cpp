@@ -19,20 +19,20 @@ void add_text(StringInfo line, const char* key, const char* value) {
 }
 
 // The names as the session gave them at its start; the enforcer reads no catalog.
-struct SessionNames {
+struct NamesInSlot {
 	bool known;
 	NameData role;
 	NameData database;
 };
 
-SessionNames names_of(int process_number, const core::Session& session) {
-	SessionNames names;
+NamesInSlot names_of(int process_number, const core::Session& session) {
+	NamesInSlot names;
 	SessionSlot* slot = slot_of(process_number, session.pid);
 	names.known = slot != nullptr && copy_names(slot, session.pid, &names.role, &names.database);
 	return names;
 }
 
-void add_names(StringInfo line, const SessionNames& names, const core::Session& session) {
+void add_names(StringInfo line, const NamesInSlot& names, const core::Session& session) {
 	if (names.known) {
 		add_text(line, "user", NameStr(names.role));
 		add_text(line, "database", NameStr(names.database));
@@ -55,7 +55,7 @@ const char* action_line(const Collected& collected, const core::Decision& decisi
 	                 static_cast<int>(setting.size()), setting.data(),
 	                 limit_text(decision.rule, decision.limit).text,
 	                 measured_text(decision.rule, decision.measured).text, session.pid);
-	const SessionNames names = names_of(process_number, session);
+	const NamesInSlot names = names_of(process_number, session);
 	add_names(&line, names, session);
 	Status status;
 	const StatusTexts texts = make_status_texts();

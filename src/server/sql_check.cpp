@@ -3,6 +3,7 @@
 #include "boundary.h"
 #include "columns.h"
 #include "horizon.h"
+#include "memory.h"
 #include "privileges.h"
 #include "shared_state.h"
 #include "text_snapshot.h"
@@ -19,14 +20,58 @@ namespace {
 
 int count_clients() {
 	int clients = 0;
-	for (int number = 0; number < compat::backend_count(); ++number) {
-		PGPROC* proc = compat::proc_at(number);
-		const int pid = proc->pid;
-		Status status;
-		if (pid != 0 && read_status(proc, pid, &status, nullptr) && status.type == B_BACKEND)
-			++clients;
-	}
+	each_client(nullptr, [&clients](PGPROC*, const Status&) { ++clients; });
 	return clients;
+}
+
+bool has_any_limit(const core::Limits& limits) {
+	for (const core::RuleFacts& rule : core::rules())
+		if (core::own_limit(rule.rule, limits) > 0)
+			return true;
+	return false;
+}
+
+bool is_for_replication(const Names& names, Oid role) {
+	return names.shared && has_rolreplication(role) && !superuser_arg(role); // superusers may replicate, too
+}
+
+core::CopySession copy_session(const Names& names, SessionSlot* slot, const Status& status,
+                               const char* application_name) {
+	const SessionNames who = session_names(names, slot, status.pid, status.database, status.role);
+	const std::string_view role = who.role == nullptr ? "" : quote_identifier(who.role);
+	core::CopySession copy;
+	copy.pid = status.pid;
+	copy.application_name = text_for_core(pstrdup(application_name));
+	copy.datname = text_for_core(view(who.database));
+	copy.usename = text_for_core(view(who.role));
+	copy.role = text_for_core(role) == role ? role : "";
+	return copy;
+}
+
+// Those that the caller may see, under limits.
+std::span<const core::CopySession> copies_under_limits(const InForce& file) {
+	auto* copies = allocate<core::CopySession>(compat::backend_count());
+	std::size_t count = 0;
+	const StatusTexts texts = make_status_texts();
+	const Names names = open_names();
+	each_client(&texts, [&](PGPROC* proc, const Status& status) {
+		const bool for_replication = is_for_replication(names, status.role);
+		if ((!for_replication && !core::copies_databases(texts.application_name)) ||
+		    !may_see(names, status.role))
+			return;
+		SessionSlot* slot = slot_of(compat::number_of(proc), status.pid);
+		InForce own;
+		effective_values(slot, status.pid, file, own);
+		const auto limits = limits_from(own.values, static_cast<core::Mode>(file.values[kSettingMode]));
+		if (limits.mode == core::Mode::off || !has_any_limit(limits))
+			return;
+		core::CopySession& copy = *new (&copies[count++]) core::CopySession(
+		    copy_session(names, slot, status, texts.application_name));
+		copy.replication_role = for_replication;
+		copy.limits = limits;
+	});
+	close_names(names);
+	return {copies, count};
 }
 
 std::span<const core::HorizonHolder> horizon_for_texts() {
@@ -59,6 +104,7 @@ void add_enforcement(core::ServerFacts& facts) {
 	facts.settings_known = pg_atomic_read_u32(&shared->file_values_known) != 0;
 	facts.mode = static_cast<core::Mode>(file.values[kSettingMode]);
 	facts.any_limit = smallest_limit(file) != 0;
+	facts.copies = copies_under_limits(file);
 	facts.fuse_blown = pg_atomic_read_u32(&shared->fuse_is_blown) != 0;
 	facts.paused_for = enforcement_paused_for();
 }

@@ -687,6 +687,49 @@ TEST(CheckRemedies, AreToldOfAllThatKeepsTheEnforcerFromItsWork) {
 	EXPECT_EQ(findings_with_remedy(b, facts), 4U);
 }
 
+TEST(Check, WarnsOfLimitsOnDumpsAndTheLike) {
+	GraphBuilder b;
+	std::vector<CopySession> copies(2);
+	copies[0] = {.pid = 41,
+	             .application_name = "pg_dump",
+	             .datname = "lab",
+	             .usename = "backup",
+	             .role = "backup",
+	             .limits = {.idle_in_transaction = kSecond, .transaction = kSecond}};
+	copies[1] = {.pid = 42,
+	             .application_name = "sync",
+	             .datname = "lab",
+	             .usename = "Copy\nist",
+	             .role = "\"Copy\nist\"",
+	             .replication_role = true,
+	             .limits = {.mode = Mode::dry_run, .horizon_age = 5}};
+	ServerFacts facts = well();
+	facts.copies = copies;
+	const Finding both = finding_of(findings(b, facts), "2 sessions");
+	EXPECT_EQ(both.severity, Severity::warning);
+	EXPECT_EQ(both.finding, "2 sessions that copy or repair data are under limits");
+	EXPECT_EQ(both.detail,
+	          "41 backup@lab (pg_dump), 42 Copy ist@lab (sync), whose role is one for replication. "
+	          "Such work takes long, and has to begin again when it is ended. In force: "
+	          "horizon_age_limit, idle_in_transaction_limit, transaction_limit.");
+	EXPECT_EQ(both.remedy,
+	          "-- to exempt the role from its next session on: ALTER ROLE ... SET pg_unblock.mode = off;\n"
+	          "-- to exempt the role from its next session on: ALTER ROLE backup SET pg_unblock.mode = off;");
+
+	facts.copies = {&copies[1], 1};
+	EXPECT_EQ(told(findings(b, facts)),
+	          "notice: 1 session that copies or repairs data is under limits\nok: nobody is blocked\n");
+	facts.mode = Mode::off;
+	EXPECT_EQ(told(findings(b, facts)), "notice: mode is off: nothing is enforced\nok: nobody is blocked\n");
+}
+
+TEST(Check, KnowsProgramsThatCopyDatabases) {
+	for (const char* name : {"pg_dump", "pg_dumpall", "pg_basebackup", "pg_repack", "pgcopydb[17] clone"})
+		EXPECT_TRUE(copies_databases(name)) << name;
+	for (const char* name : {"", "psql", "my pg_dump", "PG_DUMP", "pg_restore"})
+		EXPECT_FALSE(copies_databases(name)) << name;
+}
+
 TEST(Check, SaysWhereToLookForWhoCannotBeJudged) {
 	const auto root = [](bool masked) {
 		const auto all =
