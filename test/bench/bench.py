@@ -1,5 +1,6 @@
 """Prints what pg_unblock costs: its reports beside other ways to ask, the
-enforcer's looks and its idling, the core alone, and pgbench beside all that.
+enforcer's looks and its idling, how late it ends sessions, the core alone, and
+pgbench beside all that.
 
 All ratios are between numbers of the same run on the same server.
 """
@@ -8,6 +9,7 @@ import argparse
 import sys
 
 import core_curve
+import delay
 import enforcer
 import preload
 import reports
@@ -15,7 +17,7 @@ import under_load
 import unrelated_locks
 from measuring import Targets, connect, execute
 
-SECTIONS = ("core", "reports", "curve", "unrelated", "enforcer", "load", "preload")
+SECTIONS = ("core", "reports", "curve", "unrelated", "enforcer", "delay", "load", "preload")
 
 
 class Plan:
@@ -29,6 +31,8 @@ class Plan:
         self.lock_rounds = 3 if quick else 15
         self.looks = 30 if quick else 300
         self.enforcer_seconds = 2 if quick else 60
+        self.delay_sessions = 10 if quick else 200
+        self.delay_blockers = 5 if quick else 50
         self.load_pairs = 4 if quick else 100
         self.load_seconds = 0.5
         self.passing_seconds = 3 if quick else 15
@@ -65,6 +69,7 @@ def main():
         "curve": lambda: reports.bench_curve(arguments.data, plan),
         "unrelated": lambda: unrelated_locks.bench_unrelated_locks(plan, targets),
         "enforcer": lambda: enforcer.bench_enforcer(plan, targets),
+        "delay": lambda: delay.bench_delay(plan, targets),
         "load": lambda: under_load.bench_under_load(plan, targets),
         "preload": lambda: preload.bench_preload(arguments.data, plan),
     }

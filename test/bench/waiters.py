@@ -23,8 +23,8 @@ class Crowd:
         self.observer = observer
         self.clients = []
 
-    def client(self):
-        self.clients.append(Client("application_name=bench"))
+    def client(self, options=""):
+        self.clients.append(Client("application_name=bench " + options))
         return self.clients[-1]
 
     def wait_for_waiters(self, count):
