@@ -10,6 +10,7 @@ CREATE EXTENSION pg_unblock;
 SELECT * FROM unblock.stats;
 SELECT count(*) FROM unblock.stats();
 \echo :LAST_ERROR_SQLSTATE
+SELECT count(*) FROM unblock.effective_limits;
 SELECT unblock.pause('1 min');
 SELECT unblock.resume();
 SELECT count(*) FROM unblock.horizon WHERE xmin IS NULL;
