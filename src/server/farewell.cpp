@@ -84,10 +84,12 @@ char* reason(const Farewell& note) {
 		                lock_text(note), note.blocked, sessions(note.blocked), measured.text);
 	case core::Rule::active_blocker:
 		return note.action == core::Action::cancel
-		           ? psprintf("The transaction blocked others for %s%s.", measured.text, blocked_text(note))
-		           : psprintf("The transaction blocked others for %s, and still did so %s after its "
-		                      "statement was canceled%s.",
-		                      measured.text, duration_text(note.since_cancel).text, blocked_text(note));
+		           ? psprintf("The transaction blocked others for %s while it worked%s.", measured.text,
+		                      blocked_text(note))
+		           : psprintf(
+		                 "The transaction blocked others for %s while it worked, and still did so %s after "
+		                 "its statement was canceled%s.",
+		                 measured.text, duration_text(note.since_cancel).text, blocked_text(note));
 	}
 	return pstrdup("");
 }
@@ -115,9 +117,8 @@ char* detail_text(const Farewell& note) {
 const char* hint_text(const Farewell& note) {
 	switch (note.rule) {
 	case core::Rule::queued_blocker:
-		return "Try again later. With lock_timeout below this limit a statement gives up by itself, and can "
-		       "be "
-		       "tried again, before it keeps others waiting for long.";
+		return "Try again later. With a lower lock_timeout a statement gives up by itself before others have "
+		       "to wait behind it for long.";
 	case core::Rule::active_blocker:
 		return "Do the work in smaller transactions.";
 	case core::Rule::transaction:
