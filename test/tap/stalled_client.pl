@@ -1,5 +1,5 @@
 # A client that stopped reading or sending in the middle of COPY counts as one
-# that is waited for; one that is slow but goes on does not.
+# that is waited for, by every limit on such; one that is slow but goes on does not.
 
 use strict;
 use warnings FATAL => 'all';
@@ -16,7 +16,8 @@ my $server = PgUnblock->preloaded('main', "pg_unblock.idle_in_transaction_limit 
 $server->ask('CREATE TABLE t (line text)');
 my $position = $server->log_position;
 
-my $HUGE = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT";
+my $HUGE        = "COPY (SELECT repeat('x', 1000) FROM generate_series(1, 1000000)) TO STDOUT";
+my $HUGE_WITH_T = $HUGE =~ s/FROM/FROM (SELECT count(*) FROM t) t,/r;
 
 # --- a client that speaks just enough of the protocol to be in command of every byte
 
@@ -86,7 +87,33 @@ is($server->actions_on($slow_reader, $position) + 0, 0, 'a client that reads slo
 is($server->actions_on($slow_sender, $position) + 0, 0, 'so is one that sends slowly');
 ok($server->is_present($_), 'it is still there') for $slow_reader, $slow_sender;
 
+# --- other limits: on transactions that have written, and of those whom it keeps from going on
+close $_->{socket} for $slow_reader, $slow_sender;
+my ($reader, $sender, $writer) = map { connect_raw() } 1 .. 3;
+$server->set_in_file(
+	'pg_unblock.idle_in_transaction_limit'    => 0,
+	'pg_unblock.idle_write_transaction_limit' => "${LIMIT}s");
+send_message($reader, 'Q', "$HUGE_WITH_T\0");
+send_message($sender, 'Q', "COPY t FROM STDIN\0");
+send_message($writer, 'Q', "INSERT INTO t VALUES ('line'); COPY t FROM STDIN\0");
+my $action = $server->wait_for_action($writer, $position);
+is("$action->{rule} $action->{state}", 'idle_write_transaction_limit active', 'one that has written is ended');
+cmp_ok($action->{at} + 0.001, '>=', $writer->{since} + $LIMIT, 'not before the limit');
+$server->wait_for_turn;
+ok($server->is_present($_), 'one that has not written is left alone') for $reader, $sender;
+
+my $migration = $server->waiting_session('ALTER TABLE t ADD COLUMN id int',
+	options => "-c pg_unblock.preempt_idle_blockers_after=${LIMIT}s");
+for ($reader, $sender) {
+	$action = $server->wait_for_action($_, $position);
+	is("$action->{rule} $action->{state} $action->{for}",
+		"preempt_idle_blockers_after active $migration->{pid}", 'but makes way for a migration');
+	cmp_ok($action->{at} + 0.001, '>=', $migration->{since} + $LIMIT, 'not before the limit');
+}
+is(($migration->end_statement)[1], '', 'which goes on');
+
 # --- psql itself, stopped
+$server->set_in_file('pg_unblock.idle_in_transaction_limit' => "${LIMIT}s");
 my $psql = $server->session;
 $psql->begin_statement($HUGE);
 $server->wait_until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $psql->{pid} AND query NOT LIKE 'COPY%')");
