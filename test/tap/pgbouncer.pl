@@ -10,9 +10,9 @@ use strict;
 use warnings FATAL => 'all';
 use FindBin;
 use lib "$FindBin::RealBin/lib";
+use PgBouncer;
 use PgUnblock;
 use PostgreSQL::Test::Utils qw(append_to_file run_command slurp_file);
-use IPC::Run ();
 use Test::More;
 
 my $PAGE = slurp_file("$FindBin::RealBin/../../docs/pgbouncer.md");
@@ -24,46 +24,18 @@ $server->ask("CREATE ROLE $_ LOGIN") for qw(webapp dba);
 my $dba = $server->session(dbname => 'lab');
 $dba->query('CREATE EXTENSION pg_unblock; CREATE TABLE features (id int); GRANT SELECT ON features TO webapp');
 
-my $dir    = PostgreSQL::Test::Utils::tempdir;
-my $port   = PostgreSQL::Test::Cluster::get_free_port();
-my $config = "$dir/pgbouncer.ini";
-append_to_file("$dir/users", qq("webapp" ""\n"dba" ""\n));
-append_to_file($config, <<INI);
-[databases]
-lab = host=127.0.0.1 port=@{[ $server->port ]} pool_mode=transaction
-lab_session = host=127.0.0.1 port=@{[ $server->port ]} dbname=lab pool_mode=session
-[pgbouncer]
-listen_addr = 127.0.0.1
-listen_port = $port
-unix_socket_dir =
-auth_type = trust
-auth_file = $dir/users
-admin_users = dba
-logfile = $dir/pgbouncer.log
-INI
+my $pgbouncer = PgBouncer->new($server,
+	lab         => 'pool_mode=transaction',
+	lab_session => 'dbname=lab pool_mode=session');
+my ($dir, $port) = @$pgbouncer{qw(dir port)};
 symlink $server->logfile, "$dir/postgresql.log" or die $!;
-my $pgbouncer = IPC::Run::start([ $ENV{PGBOUNCER} // 'pgbouncer', '-q', $config ]);
-PgUnblock::wait_for('PgBouncer', sub { console('SHOW VERSION') =~ /PgBouncer/ });
-
-END {
-	local $?;
-	$pgbouncer->kill_kill if $pgbouncer;
-}
 
 # --- the page's story ----------------------------------------------------------------------------------
 
 my ($upload, $report, $waiter, $read);
 
-sub client {
-	my ($application, $database) = @_;
-	return $server->session(
-		dbname   => $database // 'lab',
-		user     => 'webapp',
-		conninfo => "host=127.0.0.1 port=$port application_name=$application");
-}
-
 sub block_a_migration {
-	$upload = client('upload');
+	$upload = $pgbouncer->client('upload', 'lab');
 	$upload->query("BEGIN;\nSELECT features.id FROM features");
 	$waiter = $server->waiting_session('ALTER TABLE features ALTER id SET NOT NULL', dbname => 'lab');
 	return;
@@ -81,7 +53,7 @@ my %before = (
 
 	'A remedy that comes late' => sub {
 		unblock();
-		$report = client('report');
+		$report = $pgbouncer->client('report', 'lab');
 		$report->query('BEGIN');
 		is($report->{pid}, $upload->{pid}, 'the server connection was handed on');
 	},
@@ -106,13 +78,13 @@ my %before = (
 	},
 
 	'Limits behind a pool' => sub {
-		client('report')->quit; # leaves a server connection
+		$pgbouncer->client('report', 'lab')->quit; # leaves a server connection
 	},
 
 	'Before the next time' => sub {
 		my ($setting) = $PAGE =~ /^```ini\n(.*?)```/ms;
-		append_to_file($config, $setting);
-		console('RELOAD');
+		append_to_file($pgbouncer->{config}, $setting);
+		$pgbouncer->console('RELOAD');
 		block_a_migration();
 	});
 
@@ -190,15 +162,10 @@ sub printed {
 	return "$out\n$err";
 }
 
-sub console {
-	my ($command) = @_;
-	return printed("psql -h 127.0.0.1 -p $port -U dba -c \"\$1\" pgbouncer", $command);
-}
-
 my %prompt = (
 	'$'           => sub { printed($_[0]) },
 	'=#'          => sub { printed('psql <<<"$1"', $_[0]) },
-	'pgbouncer=#' => \&console);
+	'pgbouncer=#' => sub { $pgbouncer->console($_[0]) });
 
 for my $section (split /^## /m, $PAGE) {
 	my ($title) = $section =~ /^(.*)/;
@@ -217,7 +184,7 @@ is_deeply([ keys %before ], [], 'the page has all its sections');
 unblock();
 
 # With session pooling the link stays when the transaction is over.
-my $session = client('session', 'lab_session');
+my $session = $pgbouncer->client('session', 'lab_session');
 $session->query("BEGIN;\nCOMMIT");
 like(printed("psql -h 127.0.0.1 -p $port -U dba -xAc 'SHOW SERVERS' pgbouncer"),
 	qr/^link\|0x\w+\nremote_pid\|$session->{pid}\n/m, 'session pooling');
