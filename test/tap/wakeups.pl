@@ -1,4 +1,4 @@
-# The enforcer sleeps until a limit could be broken, and for ever without one.
+# The enforcer sleeps until a limit could be broken, and for ever without one. Transactions are counted each second.
 
 use strict;
 use warnings FATAL => 'all';
@@ -6,6 +6,7 @@ use FindBin;
 use lib "$FindBin::RealBin/lib";
 use PgUnblock;
 use Test::More;
+use Time::HiRes qw(time);
 
 my $server = PgUnblock->preloaded('main');
 $server->ask("CREATE TABLE t (); CREATE ROLE lax LOGIN; ALTER ROLE lax SET pg_unblock.idle_blocker_limit = '2h'");
@@ -32,6 +33,31 @@ sub turns_meanwhile {
 is(turns_meanwhile(), 0, 'no limit anywhere: no turn at all');
 $server->set_in_file('pg_unblock.idle_in_transaction_limit' => '1h');
 cmp_ok(turns_meanwhile('lax', 'lax'), '<=', 1, 'far from any limit: hardly any turn');
+my @lengths = map { "pg_unblock.$_" } qw(idle_in_transaction_limit idle_write_transaction_limit idle_blocker_limit
+  active_blocker_limit cancel_grace queued_blocker_limit preempt_idle_blockers_after transaction_limit);
+$server->set_in_file(map { $_ => '1h' } @lengths);
+cmp_ok(turns_meanwhile('lax', 'lax'), '<=', 1, 'far from all limits that are times: the same');
+
+# How long the next turns take that nobody asks for.
+sub time_of_turns {
+	my ($count) = @_;
+	my $start  = time;
+	my $before = $server->stat('turns');
+	PgUnblock::wait_for('turns', sub { $server->stat('turns') >= $before + $count });
+	return time - $start;
+}
+$server->set_in_file('pg_unblock.horizon_age_limit' => 1_000_000);
+$server->wait_for_turn;
+my $time = time_of_turns(5);
+cmp_ok($time, '>', 3, 'a limit on the age of what is seen: about each second, not more often');
+cmp_ok($time, '<', 20, 'nor much less');
+$server->set_in_file('pg_unblock.horizon_age_limit' => undef);
+cmp_ok(turns_meanwhile('lax', 'lax'), '<=', 1, 'not any more: hardly any turn');
+my $own = $server->session(options => '-c pg_unblock.horizon_age_limit=1000000');
+cmp_ok(time_of_turns(3), '>', 1.5, 'a limit of one session: while it is there');
+$own->quit;
+cmp_ok(turns_meanwhile('lax', 'lax'), '<=', 1, 'it has gone: hardly any turn');
+
 $server->set_in_file('pg_unblock.mode' => 'off');
 is(turns_meanwhile(), 0, 'mode off: no turn at all');
 
