@@ -16,6 +16,7 @@ use Time::HiRes qw(time usleep);
 
 use PostgreSQL::Test::Cluster;
 use PostgreSQL::Test::Utils qw(slurp_file);
+use Test::More;
 
 our $ENFORCER = 'pg_unblock enforcer';
 
@@ -295,6 +296,18 @@ sub wait_for_action {
 		sub { ($self->actions_on($session, $position))[0] });
 }
 
+# Waits for the first action on a session and tests that it is the one expected ("action rule limit"), and that
+# it came at this moment (epoch) or later. Returns it.
+sub is_acted_on {
+	my ($self, $session, $position, $expected, $not_before, $what) = @_;
+	local $Test::Builder::Level = $Test::Builder::Level + 1;
+	my $action = $self->wait_for_action($session, $position);
+	is("$action->{action} $action->{rule} $action->{limit}", $expected, $what);
+	# The line is written after the signal; its time is cut to milliseconds.
+	cmp_ok($action->{at} + 0.001, '>=', $not_before, "$what: not before the limit");
+	return $action;
+}
+
 package PgUnblock::Session;
 
 use strict;
@@ -383,6 +396,19 @@ sub end_statement {
 	my $end = qr/^end of statement $self->{mark}\n/m;
 	$self->_read_until(sub { $_[0]{text} =~ $end });
 	return map { $self->_take($_, $end) } qw(output errors);
+}
+
+# Sends a COPY FROM STDIN and none of its data, which the server waits for.
+sub begin_copy {
+	my ($self, $sql) = @_;
+	$self->_send("$sql;\n");
+	return;
+}
+
+# Tells that there are no more: (output, errors).
+sub end_copy {
+	my ($self) = @_;
+	return $self->try("\\.\nSELECT 'end of data'");
 }
 
 # What psql says of the end of its session. It looks at the connection only when it has a statement to send.
