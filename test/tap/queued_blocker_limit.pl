@@ -73,7 +73,7 @@ for my $what ('an idle holder', 'a holder at work') {
 		like(($session->end_statement)[1],
 			qr/^ERROR:  55P03: canceling statement due to lock timeout
 DETAIL:  The statement waited for AccessExclusiveLock on relation $oid of database postgres and kept $action->{blocked} sessions? waiting behind it in the queue, for $TIME\. pg_unblock\.queued_blocker_limit is 500ms\.
-HINT:  Try again later\. With lock_timeout below this limit a statement gives up by itself, and can be tried again, before it keeps others waiting for long\.$/m,
+HINT:  Try again later\. With a lower lock_timeout a statement gives up by itself before others have to wait behind it for long\.$/m,
 			"$what: its client is told why");
 	}
 	go_on("$what: the readers go on", @readers);
