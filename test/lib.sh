@@ -1,5 +1,5 @@
-# What test/run, test/stress/run, test/demo and test/bench/run share: missing packages, the
-# module in its place, throw-away servers, and nothing left behind.
+# What test/run, test/stress/run, test/stress/limits/run, test/demo and test/bench/run share: missing
+# packages, the module in its place, throw-away servers, and nothing left behind.
 #
 # A script calls `prepare COMMAND` and then `guard main "$@"`. WORK is a
 # directory of its own that disappears with everything that runs in it.
@@ -36,7 +36,7 @@ as_user() {
 	fi
 }
 
-prepare() { # command: test, stress, demo or bench
+prepare() { # command: test, stress, limits, demo or bench
 	ensure_packages "$1"
 	build_module
 }
@@ -90,6 +90,20 @@ module_is_installed() {
 	for file in "$ROOT"/pg_unblock.control "$ROOT"/pg_unblock--*.sql; do
 		cmp -s "$file" "$extension_dir/${file##*/}" || return 1
 	done
+}
+
+# The program in test/stress/limits. Options of make may follow.
+build_limits() {
+	make -s -C "$ROOT/test/stress/limits" -j "$(nproc)" BUILD="$ROOT/build/limits" PG_CONFIG="$PG_BIN/pg_config" "$@"
+}
+
+# It runs on a server that was started with its server.conf.
+run_limits() { # options
+	cp "$ROOT/build/limits/limits" "$WORK/limits_program"
+	as_user "$WORK/limits_program" --log "$SERVER_LOG" "$@" || {
+		grep -E 'PANIC|TRAP|terminated by signal' "$SERVER_LOG"
+		return 1
+	}
 }
 
 # Runs a function as a process group of its own, so that on Ctrl-C, SIGTERM or
