@@ -1,5 +1,6 @@
-// Options, the run, the exit status.
+// Options, both modes, the exit status.
 
+#include "commit_race.h"
 #include "never_early.h"
 
 #include <getopt.h>
@@ -17,13 +18,14 @@ using namespace unblock::stress;
 
 struct Options {
 	std::uint64_t seconds = 30;
+	std::uint64_t races = 10000;
 	std::uint64_t seed = static_cast<std::uint64_t>(now()) / 1000 % 1'000'000'000;
 	std::string log;
 };
 
 [[noreturn]] void usage() {
-	std::fputs("usage: limits --log FILE [--seconds N] [--seed N]\n"
-	           "The environment points at the server.\n",
+	std::fputs("usage: limits --log FILE [--seconds N] [--races N] [--seed N]\n"
+	           "The environment points at the server. 0 seconds or races: not that mode.\n",
 	           stderr);
 	std::exit(2);
 }
@@ -38,6 +40,7 @@ std::uint64_t number(const char* text) {
 
 Options parse(int argc, char** argv) {
 	constexpr option known[] = {{"seconds", required_argument, nullptr, 's'},
+	                            {"races", required_argument, nullptr, 'r'},
 	                            {"seed", required_argument, nullptr, 'S'},
 	                            {"log", required_argument, nullptr, 'l'},
 	                            {nullptr, 0, nullptr, 0}};
@@ -46,6 +49,9 @@ Options parse(int argc, char** argv) {
 		switch (name) {
 		case 's':
 			options.seconds = number(optarg);
+			break;
+		case 'r':
+			options.races = number(optarg);
 			break;
 		case 'S':
 			options.seed = number(optarg);
@@ -72,7 +78,10 @@ void show_clock_step(Micros lead_before, Micros length, Report& report) {
 void run(const Options& options, Report& report) {
 	const Micros start = now();
 	const Micros lead = wall_clock_lead();
-	run_never_early(static_cast<Micros>(options.seconds) * kSecond, options.seed, options.log, report);
+	if (options.seconds > 0)
+		run_never_early(static_cast<Micros>(options.seconds) * kSecond, options.seed, options.log, report);
+	if (options.races > 0)
+		run_commit_race(static_cast<int>(options.races), options.seed, options.log, report);
 	show_clock_step(lead, now() - start, report);
 }
 
@@ -81,7 +90,8 @@ void run(const Options& options, Report& report) {
 int main(int argc, char** argv) {
 	const Options options = parse(argc, argv);
 	Report report;
-	report.figure("--seed " + std::to_string(options.seed) + " --seconds " + std::to_string(options.seconds));
+	report.figure("--seed " + std::to_string(options.seed) + " --seconds " + std::to_string(options.seconds) +
+	              " --races " + std::to_string(options.races));
 	std::signal(SIGPIPE, SIG_IGN);
 	try {
 		run(options, report);

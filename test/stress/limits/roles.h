@@ -37,4 +37,7 @@ inline constexpr std::array kRoles = {
 // Waits for others' locks, and is never idle in a transaction.
 inline constexpr Role kWaiter = {"waiter", 0, 0, false, 40};
 
+// The smallest limit that there can be.
+inline constexpr Role kRacer = {"racer", 100 * kMillisecond, 0, false, 0};
+
 } // namespace unblock::stress
