@@ -1,5 +1,5 @@
-# Builds and installs the module with PGXS; `make test`, `make stress`, `make demo`
-# and `make bench` do everything else, installing Debian packages they miss.
+# Builds and installs the module with PGXS; `make test`, `make stress`, `make never-early`,
+# `make demo` and `make bench` do everything else, installing Debian packages they miss.
 
 EXTENSION = pg_unblock
 MODULE_big = pg_unblock
@@ -21,7 +21,7 @@ PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow -Wno-register -fvisibility=hidde
 SHLIB_LINK += -lstdc++
 
 # Targets that do not need the server's build files to be there yet.
-SELF_CONTAINED := test stress demo bench
+SELF_CONTAINED := test stress never-early demo bench
 ifeq ($(filter $(SELF_CONTAINED),$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 override with_llvm := no
@@ -34,6 +34,8 @@ test:
 	@test/run
 stress:
 	@test/stress/run $(if $(SEED),--seed $(SEED)) $(if $(GRAPHS),--graphs $(GRAPHS))
+never-early:
+	@test/stress/limits/run $(if $(SECONDS),--seconds $(SECONDS)) $(if $(RACES),--races $(RACES)) $(if $(SEED),--seed $(SEED))
 demo:
 	@test/demo
 bench:
