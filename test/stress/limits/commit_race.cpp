@@ -46,9 +46,13 @@ public:
 	}
 
 	void learn(bool lost) {
-		constexpr Micros step = 20;
-		correction_ = std::clamp(correction_ + (lost ? -step : step), -kSleep, kSleep);
+		// On a machine that is very busy COMMITs are late by a multiple of the enforcer's sleep.
+		constexpr Micros step = 100;
+		correction_ = std::clamp(correction_ + (lost ? -step : step), -4 * kSleep, kSleep);
 	}
+
+	// end_of() will not be before that.
+	Micros earliest_end_of(Micros deadline) const { return deadline + std::min<Micros>(correction_, 0); }
 
 	// When a session with this deadline is to be ended.
 	Micros end_of(Micros deadline) const {
@@ -117,12 +121,12 @@ private:
 		step_ = Step::idle;
 		contest_.aim.plan(deadline());
 		offset_ = dice_.between(-kSpread, kSpread);
-		wait_until(deadline() - kSpread);
+		wait_until(contest_.aim.earliest_end_of(deadline()) - kSpread);
 	}
 
 	Micros deadline() const { return transaction_->spells.back().begin + kRacer.idle_in_transaction; }
 
-	// Until the deadline, and then to where the next end is expected by then.
+	// As soon as it can be time for COMMIT, and then at the moment that has turned out by then.
 	void timed() override {
 		const Micros moment = contest_.aim.end_of(deadline()) + offset_;
 		if (now() < moment) {
