@@ -63,6 +63,7 @@ struct ServerFacts {
 	Micros paused_for = 0; // enforcement is paused for that long still; 0: it is not
 
 	std::span<const CopySession> copies; // those under some limit
+	bool somebody_preempts = false;      // a session, or the file, has preempt_idle_blockers_after
 
 	int max_connections = 0;
 	int client_sessions = 0;                // connected clients, in a transaction or not

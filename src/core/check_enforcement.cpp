@@ -43,13 +43,16 @@ std::string name_of_copy(const CopySession& copy) {
 }
 
 // Sessions that nobody wants to see ended in the middle of their work.
-void copies_under_limits(std::span<const CopySession> copies, Findings& findings) {
+void copies_under_limits(const ServerFacts& facts, Findings& findings) {
+	const std::span<const CopySession> copies = facts.copies;
 	if (copies.empty())
 		return;
 	bool enforced = false;
 	std::set<std::string_view> settings;
 	std::set<std::string_view> roles;
 	Names names;
+	if (facts.somebody_preempts)
+		settings.insert(setting(Rule::preempt_idle_blockers));
 	for (const CopySession& copy : copies) {
 		enforced = enforced || copy.limits.mode == Mode::enforce;
 		roles.insert(copy.role);
@@ -64,8 +67,8 @@ void copies_under_limits(std::span<const CopySession> copies, Findings& findings
 	                                                        : " that copy or repair data are under limits"));
 	finding.detail =
 	    names.text() + ". Such work takes long, and has to begin again when it is ended. In force: ";
-	for (const std::string_view setting : settings)
-		finding.detail.append(setting == *settings.begin() ? "" : ", ").append(setting);
+	for (const std::string_view each : settings)
+		finding.detail.append(each == *settings.begin() ? "" : ", ").append(each);
 	finding.detail += '.';
 	for (const std::string_view role : roles) {
 		const bool exact = !role.empty() && one_line(role) == role;
@@ -130,7 +133,7 @@ void tell_enforcement(const Scene& scene, Findings& findings) {
 		finding.remedy = setting_advice("to enforce", "pg_unblock.mode = 'enforce'");
 	}
 	if (facts.mode != Mode::off)
-		copies_under_limits(facts.copies, findings);
+		copies_under_limits(facts, findings);
 	if (!facts.any_limit) {
 		Finding& finding = findings.add(
 		    Severity::notice, 0, "no limit is in force for any present session: none of them is ended");

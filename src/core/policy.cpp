@@ -82,6 +82,8 @@ void Policy::judge(const WaitGraph& graph, Index index, Memory& memory) {
 	const Limits& limits = session.limits;
 	if (limits.mode == Mode::off || paused_)
 		return;
+	if ((limits.active_blocker > 0 && subject.blocks) || jams_.of(index) != nullptr)
+		wake_in(kWatchful);
 	subject.preemption = preemptions_->on(index);
 	subject.jam = jams_.of(index);
 	if (memory.active_canceled)
@@ -108,7 +110,7 @@ void Policy::judge(const WaitGraph& graph, Index index, Memory& memory) {
 }
 
 // Adds to the ledger of the session's transaction. What lies before the last look was counted there, or did
-// not count. One that was at work then and is so now has been at work meanwhile, for all that is known.
+// not count. One that was at work then and is so now is taken to have been at work meanwhile: see kWatchful.
 void Policy::collect(Subject& subject, Memory& memory, Micros state_age) noexcept {
 	const Micros since_look = memory.counted_until ? monotonic_ - *memory.counted_until : INT64_MAX;
 	memory.blocking_idle += std::min(blocking_spell(subject), since_look);
@@ -183,8 +185,10 @@ Policy::Memory& Policy::remember(const Session& session) {
 		memory = {};
 		memory.backend_start = session.backend_start;
 	}
-	if (const Time transaction = transaction_of(session); memory.transaction != transaction) {
+	const Time transaction = transaction_of(session);
+	if (memory.transaction != transaction || memory.local_xid != session.local_xid) {
 		memory.transaction = transaction;
+		memory.local_xid = session.local_xid;
 		memory.blocking_idle = memory.blocking_work = 0;
 		memory.at_work = false;
 		memory.active_canceled.reset();
@@ -230,15 +234,20 @@ void Policy::sort_decisions(const WaitGraph& graph) {
 bool Policy::keep_one_round(const WaitGraph& graph) {
 	if (turn_.decisions.empty())
 		return false;
-	Round first = facts_of(turn_.decisions.front().rule).round;
+	Round first_dry = facts_of(turn_.decisions.front().rule).round;
+	Round first = Round::active;
+	for (const Decision& decision : turn_.decisions)
+		if (!decision.dry_run)
+			first = std::min(first, facts_of(decision.rule).round);
 	for (const Session& session : graph.snapshot().sessions) {
 		const Memory* memory = session.pid == 0 ? nullptr : known(session);
 		if (memory != nullptr && memory->told && memory->told->state_start == session.state_start &&
 		    monotonic_ - memory->told->at < kLongestRound)
 			first = std::min(first, memory->told->round);
 	}
-	return std::erase_if(turn_.decisions, [first](const Decision& decision) {
-		       return facts_of(decision.rule).round > first;
+	first_dry = std::min(first_dry, first);
+	return std::erase_if(turn_.decisions, [=](const Decision& decision) {
+		       return facts_of(decision.rule).round > (decision.dry_run ? first_dry : first);
 	       }) > 0;
 }
 

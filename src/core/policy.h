@@ -60,6 +60,10 @@ public:
 	// For so long, at most, is the next round held back for those that were told to end in the one before.
 	static constexpr Micros kLongestRound = kSecond;
 
+	// The longest time between two looks while somebody blocks who has an active_blocker limit, or stands in
+	// a queue and has a queued_blocker limit: waits and idle spells that do not count should be seen.
+	static constexpr Micros kWatchful = kSecond;
+
 	// Looks at one snapshot. `monotonic` is its moment on the clock that never steps (ClockReading): the
 	// fuse and all that is remembered from look to look count on it, so that a step of the wall clock
 	// between two looks changes nothing. Sessions are judged once: one that is being ended, or that was
@@ -102,7 +106,8 @@ private:
 		std::optional<Told> told;
 		Time queue_canceled = 0; // query_start of the statement that was canceled for its place in a queue
 		// Of the transaction.
-		Time transaction = 0; // see transaction_of()
+		Time transaction = 0;        // see transaction_of()
+		std::uint32_t local_xid = 0; // several transactions of one message begin at the same time
 		Micros blocking_idle = 0;
 		Micros blocking_work = 0;
 		bool at_work = false;                  // at the last look

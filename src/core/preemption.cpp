@@ -89,9 +89,12 @@ Preemptions::Preemptions(const WaitGraph& graph) {
 		const Micros in = std::max<Micros>(session.limits.preempt_idle_blockers_after - blocked, 0);
 		soonest_ = std::min(soonest_.value_or(in), in);
 	};
-	for (Index i = 0; i < snapshot.sessions.size(); ++i)
-		if (const Micros before = snapshot.sessions[i].counted_blocked_before; before > 0 && preempts(i))
-			note(snapshot.sessions[i], before);
+	for (Index i = 0; i < snapshot.sessions.size(); ++i) {
+		const Session& session = snapshot.sessions[i];
+		const bool may_wait_again = session.state == State::active || session.state == State::fastpath;
+		if (session.counted_blocked_before > 0 && may_wait_again && preempts(i))
+			note(session, session.counted_blocked_before);
+	}
 
 	std::vector<Preemption> preempting;
 	for (Index i = 0; i < snapshot.waiters.size(); ++i) {

@@ -76,8 +76,10 @@ Measure active_blocker(const Subject& subject) noexcept {
 	const Micros grace = subject.limits.cancel_grace;
 	if (grace == 0)
 		return {};
-	const Micros in = std::max<Micros>(grace - *subject.since_cancel, 0);
-	return {.limit = limit, .measured = subject.blocking_work, .broken = blocks && in == 0, .in = in};
+	// Whoever waits for it by then must have waited through the grace.
+	const Micros still = blocks ? std::min(subject.blocked, *subject.since_cancel) : 0;
+	const Micros in = std::max<Micros>(grace - still, 0);
+	return {.limit = limit, .measured = subject.blocking_work, .broken = in == 0, .in = in};
 }
 
 } // namespace

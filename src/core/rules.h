@@ -81,7 +81,7 @@ struct Subject {
 	bool root = false;    // it blocks somebody and awaits no lock
 	Micros blocking_idle =
 	    0; // what its transaction has collected: for how long it blocked somebody and idled, …
-	Micros blocking_work = 0; // … and for how long it did so and worked
+	Micros blocking_work = 0; // … and for how long it did so and was not seen to idle or to wait for a lock
 
 	bool has_written = false;
 	Micros transaction_age = 0; // 0: in none, or in an aborted one
@@ -101,9 +101,9 @@ constexpr Micros blocking_spell(const Subject& subject) noexcept {
 // smallest limit that can be set is as long.
 inline constexpr Micros kGap = 100'000;
 
-// Whether the session is at work, or in a gap.
+// Whether the session is at work, or in a gap between two statements.
 constexpr bool is_at_work(const Subject& subject) noexcept {
-	return subject.works || (subject.waits && subject.idle < kGap);
+	return subject.works || (subject.waits && !subject.stalled && subject.idle < kGap);
 }
 
 // What a rule measures on a subject.

@@ -208,7 +208,7 @@ bool leave_farewell(SessionSlot* slot, const Farewell& farewell) {
 	Farewell& note = slot->farewell;
 	uint32 expected = pg_atomic_read_u32(&note.state);
 	const bool free_to_write = expected == Farewell::none || (expected == Farewell::left && is_stale(note)) ||
-	                           // The end of a session outdoes a cancelled statement.
+	                           // The end of a session outdoes a canceled statement.
 	                           (expected == Farewell::left && note.action == core::Action::cancel &&
 	                            farewell.action == core::Action::terminate);
 	if (!free_to_write || !pg_atomic_compare_exchange_u32(&note.state, &expected, Farewell::being_written))

@@ -1,4 +1,4 @@
-// The reason that an ended or cancelled client gets to see.
+// The reason that an ended or canceled client gets to see.
 //
 // Whoever signals a session leaves a note in its slot. In the session itself
 // an emit_log_hook finds the error that the signal leads to, claims the note,

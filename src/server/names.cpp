@@ -11,24 +11,6 @@ extern "C" {
 
 namespace unblock::server {
 
-namespace {
-
-// The catalogs that a look-up can read when no cache has the answer, with the indexes it reads them
-// through. To lock an index matters as well: REINDEX locks only that exclusively. Shared catalogs are
-// described in this database's pg_class, which the server reads again when something has changed there
-// (relcache.c, RelationReloadNailed()).
-constexpr Oid kSharedCatalogs[] = {RelationRelationId, ClassOidIndexId,      DatabaseRelationId,
-                                   DatabaseOidIndexId, AuthIdRelationId,     AuthIdOidIndexId,
-                                   AuthMemRelationId,  AuthMemMemRoleIndexId};
-constexpr Oid kRelationCatalogs[] = {RelationRelationId,       ClassOidIndexId,     AttributeRelationId,
-                                     AttributeRelidNumIndexId, NamespaceRelationId, NamespaceOidIndexId,
-                                     IndexRelationId,          IndexRelidIndexId};
-
-void unlock_all(std::span<const Oid> catalogs) {
-	for (const Oid catalog : catalogs)
-		UnlockRelationOid(catalog, AccessShareLock);
-}
-
 // As ConditionalLockRelationOid() in lmgr.c, but that a full lock table is no error: the report may be there
 // to find out who fills it.
 bool lock_if_free(Oid catalog) {
@@ -46,6 +28,24 @@ bool lock_if_free(Oid catalog) {
 	AcceptInvalidationMessages();
 	MarkLockClear(lock);
 	return true;
+}
+
+namespace {
+
+// The catalogs that a look-up can read when no cache has the answer, with the indexes it reads them
+// through. To lock an index matters as well: REINDEX locks only that exclusively. Shared catalogs are
+// described in this database's pg_class, which the server reads again when something has changed there
+// (relcache.c, RelationReloadNailed()).
+constexpr Oid kSharedCatalogs[] = {RelationRelationId, ClassOidIndexId,      DatabaseRelationId,
+                                   DatabaseOidIndexId, AuthIdRelationId,     AuthIdOidIndexId,
+                                   AuthMemRelationId,  AuthMemMemRoleIndexId};
+constexpr Oid kRelationCatalogs[] = {RelationRelationId,       ClassOidIndexId,     AttributeRelationId,
+                                     AttributeRelidNumIndexId, NamespaceRelationId, NamespaceOidIndexId,
+                                     IndexRelationId,          IndexRelidIndexId};
+
+void unlock_all(std::span<const Oid> catalogs) {
+	for (const Oid catalog : catalogs)
+		UnlockRelationOid(catalog, AccessShareLock);
 }
 
 bool lock_all_or_none(std::span<const Oid> catalogs) {

@@ -20,6 +20,10 @@ struct Names {
 Names open_names();
 void close_names(const Names& names);
 
+// Locks one catalog in AccessShareLock, or returns false if that would have to wait or the lock table is
+// full.
+bool lock_if_free(Oid catalog);
+
 // palloc'd, or nullptr if unknown.
 char* database_name(const Names& names, Oid database);
 char* role_name(const Names& names, Oid role);

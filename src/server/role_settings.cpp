@@ -70,8 +70,9 @@ void add_row(RoleSettings& list, Relation catalog, HeapTuple tuple) {
 
 } // namespace
 
+// Its description may have to be read again, from the catalogs that the names are locked for.
 const RoleSettings* read_role_settings(const Names& names) {
-	if (!names.shared || !ConditionalLockRelationOid(DbRoleSettingRelationId, AccessShareLock))
+	if (!names.shared || !names.relations || !lock_if_free(DbRoleSettingRelationId))
 		return nullptr;
 	auto* list = allocate<RoleSettings>(1);
 	constexpr int first_capacity = 64;

@@ -80,18 +80,17 @@ void publish_setting(SessionSetting setting, int32 value, GucSource source) {
 		return;
 	const uint32 bit = 1U << setting;
 	const bool was_published = (pg_atomic_read_u32(&own_slot->published) & bit) != 0;
-	const uint32 before =
-	    soonest_breach(setting, static_cast<int32>(pg_atomic_read_u32(&own_slot->value[setting])));
+	const auto before = static_cast<int32>(pg_atomic_read_u32(&own_slot->value[setting]));
 	pg_atomic_write_u32(&own_slot->value[setting], static_cast<uint32>(value));
 	pg_atomic_write_u32(&own_slot->source[setting], static_cast<uint32>(source));
 	pg_write_barrier();
 	pg_atomic_fetch_or_u32(&own_slot->published, bit);
 	pg_memory_barrier(); // publish first, then compare with the enforcer's plan
+	// A transaction may have collected time against its limit already, so that a SET, or its end, may make it
+	// due sooner than any session that begins now.
 	const uint32 soonest = soonest_breach(setting, value);
-	// A transaction may have collected time against its limit already: a lower one may be due sooner
-	// than any session that begins now. So it may when a SET changes how limits count.
-	const bool lowered = was_published && (before == 0 || soonest < before);
-	if (soonest > 0 ? lowered || soonest < enforcer_plan() : source >= PGC_S_INTERACTIVE)
+	if (source >= PGC_S_INTERACTIVE || (was_published && value != before) ||
+	    (soonest > 0 && soonest < enforcer_plan()))
 		wake_enforcer();
 }
 

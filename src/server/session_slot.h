@@ -11,7 +11,7 @@
 
 namespace unblock::server {
 
-// Why a session is being ended or its statement cancelled: written by whoever
+// Why a session is being ended or its statement canceled: written by whoever
 // signals it, read by the session itself when the signal arrives (farewell.*).
 struct Farewell {
 	enum State : uint32 { none, being_written, left, claimed };

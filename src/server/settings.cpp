@@ -95,8 +95,12 @@ bool check_any(Value*, void** extra, GucSource source) {
 	return remember_source(extra, source);
 }
 
+bool is_length(int32 value) {
+	return value == 0 || value >= kSmallestLimit;
+}
+
 bool check_limit(int* value, void** extra, GucSource source) {
-	if (*value > 0 && *value < kSmallestLimit) {
+	if (!is_length(*value)) {
 		GUC_check_errdetail("A limit is 0 (none) or at least %d ms.", kSmallestLimit);
 		GUC_check_errhint("A number without a unit counts milliseconds; write \"5s\" or \"5min\".");
 		return false;
@@ -163,7 +167,7 @@ void define_settings() {
 	                        "0 means no fuse.", &settings.max_actions_per_minute,
 	                        settings.max_actions_per_minute, 0, INT_MAX, PGC_SIGHUP, 0, nullptr, nullptr,
 	                        nullptr);
-	DefineCustomBoolVariable("pg_unblock.explain_actions", "Whether ended or cancelled clients are told why.",
+	DefineCustomBoolVariable("pg_unblock.explain_actions", "Whether ended or canceled clients are told why.",
 	                         nullptr, &settings.explain_actions, settings.explain_actions, PGC_SIGHUP, 0,
 	                         nullptr, nullptr, nullptr);
 	MarkGUCPrefixReserved("pg_unblock");
@@ -225,15 +229,18 @@ bool parse_setting_value(SessionSetting setting, const char* text, int32* value)
 		return false;
 	case Type::limit:
 	case Type::grace:
-		return parse_int(text, value, GUC_UNIT_MS, nullptr);
+		return parse_int(text, value, GUC_UNIT_MS, nullptr) && is_length(*value);
+	case Type::number:
+		return parse_int(text, value, 0, nullptr) && *value >= 1;
+	case Type::transactions:
+		return parse_int(text, value, 0, nullptr) && *value >= 0 && *value <= kMostTransactions;
 	case Type::flag:
 		if (!parse_bool(text, &flag))
 			return false;
 		*value = flag ? 1 : 0;
 		return true;
-	default:
-		return parse_int(text, value, 0, nullptr);
 	}
+	return false;
 }
 
 core::Limits limits_from(const SettingValues& values, core::Mode file_mode) {

@@ -80,8 +80,11 @@ Sent compare(PGPROC* proc, const Target& target, core::Action action) {
 		return Sent::gone;
 	if (target.same_transaction && status.xact_start != target.xact_start)
 		return Sent::changed;
-	if (target.same_spell && (state_of(status) != target.state || status.state_start != target.state_start ||
-	                          compat::local_xid(proc) != target.local_xid))
+	if (target.same_spell && (state_of(status) != target.state || status.state_start != target.state_start))
+		return Sent::changed;
+	// Transactions of one message, or of one VACUUM, have the same xact_start (xact.c, StartTransaction()).
+	if ((target.same_spell || target.local_xid != InvalidLocalTransactionId) &&
+	    compat::local_xid(proc) != target.local_xid)
 		return Sent::changed;
 	const core::Wait wait = wait_of(proc->wait_event_info);
 	const bool for_client = wait == core::Wait::client_read || wait == core::Wait::client_write;

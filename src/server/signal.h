@@ -23,8 +23,8 @@ struct Target {
 	bool same_spell; // only if its state has not changed since
 	core::State state;
 	TimestampTz state_start;
-	LocalTransactionId local_xid;
-	bool same_wait; // only if it waits for the same thing still
+	LocalTransactionId local_xid; // … nor its transaction; without same_spell only if it is valid
+	bool same_wait;               // only if it waits for the same thing still
 	core::Wait wait;
 	bool where_it_helps; // not while it waits for a standby; nor a cancel while it waits for its client,
 	                     // which the server would ignore

@@ -48,8 +48,19 @@ core::CopySession copy_session(const Names& names, SessionSlot* slot, const Stat
 	return copy;
 }
 
+// Whether sessions that idle can be ended for somebody else's sake.
+bool somebody_preempts(const InForce& file) {
+	bool found = file.values[kSettingPreemptIdleBlockersAfter] > 0;
+	each_client(nullptr, [&](PGPROC* proc, const Status& status) {
+		InForce own;
+		effective_values(slot_of(compat::number_of(proc), status.pid), status.pid, file, own);
+		found = found || own.values[kSettingPreemptIdleBlockersAfter] > 0;
+	});
+	return found;
+}
+
 // Those that the caller may see, under limits.
-std::span<const core::CopySession> copies_under_limits(const InForce& file) {
+std::span<const core::CopySession> copies_under_limits(const InForce& file, bool preempted) {
 	auto* copies = allocate<core::CopySession>(compat::backend_count());
 	std::size_t count = 0;
 	const StatusTexts texts = make_status_texts();
@@ -63,7 +74,7 @@ std::span<const core::CopySession> copies_under_limits(const InForce& file) {
 		InForce own;
 		effective_values(slot, status.pid, file, own);
 		const auto limits = limits_from(own.values, static_cast<core::Mode>(file.values[kSettingMode]));
-		if (limits.mode == core::Mode::off || !has_any_limit(limits))
+		if (limits.mode == core::Mode::off || !(preempted || has_any_limit(limits)))
 			return;
 		core::CopySession& copy = *new (&copies[count++]) core::CopySession(
 		    copy_session(names, slot, status, texts.application_name));
@@ -104,7 +115,8 @@ void add_enforcement(core::ServerFacts& facts) {
 	facts.settings_known = pg_atomic_read_u32(&shared->file_values_known) != 0;
 	facts.mode = static_cast<core::Mode>(file.values[kSettingMode]);
 	facts.any_limit = smallest_limit(file) != 0;
-	facts.copies = copies_under_limits(file);
+	facts.somebody_preempts = somebody_preempts(file);
+	facts.copies = copies_under_limits(file, facts.somebody_preempts);
 	facts.fuse_blown = pg_atomic_read_u32(&shared->fuse_is_blown) != 0;
 	facts.paused_for = enforcement_paused_for();
 }

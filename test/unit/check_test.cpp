@@ -716,6 +716,11 @@ TEST(Check, WarnsOfLimitsOnDumpsAndTheLike) {
 	          "-- to exempt the role from its next session on: ALTER ROLE ... SET pg_unblock.mode = off;\n"
 	          "-- to exempt the role from its next session on: ALTER ROLE backup SET pg_unblock.mode = off;");
 
+	facts.somebody_preempts = true;
+	EXPECT_TRUE(finding_of(findings(b, facts), "2 sessions")
+	                .detail.ends_with("In force: horizon_age_limit, idle_in_transaction_limit, "
+	                                  "preempt_idle_blockers_after, transaction_limit."));
+	facts.somebody_preempts = false;
 	facts.copies = {&copies[1], 1};
 	EXPECT_EQ(told(findings(b, facts)),
 	          "notice: 1 session that copies or repairs data is under limits\nok: nobody is blocked\n");

@@ -215,6 +215,47 @@ TEST_F(PolicyTest, ANewTransactionBeginsAtZero) {
 	}
 }
 
+TEST_F(PolicyTest, TransactionsOfOneMessageAreToldByTheirIds) {
+	const Index client = leak(blocker_limit(2 * kSecond));
+	migrate();
+	server.advance(1500 * kMilli);
+	look();
+	Session& session = server.client(client).session;
+	++session.local_xid; // xact_start is that of the message
+	server.idle_in_transaction(client);
+	server.advance(1500 * kMilli);
+	EXPECT_TRUE(look().decisions.empty());
+	EXPECT_EQ(enforcer.policy.counted(session).sum, 1500 * kMilli);
+}
+
+TEST_F(PolicyTest, WhoCouldBeSeenToWaitOrIdleIsLookedAtEachSecond) {
+	enforcer.cluster.smallest_limit = kHour;
+	const Index busy = leak({.active_blocker = kHour});
+	server.work(busy);
+	EXPECT_EQ(look().sleep, kHour) << "blocks nobody";
+	migrate();
+	EXPECT_EQ(look().sleep, Policy::kWatchful);
+	server.client(busy).session.limits = {};
+	EXPECT_EQ(look().sleep, kHour);
+	server.client(migration).session.limits = {.queued_blocker = kHour};
+	EXPECT_EQ(look().sleep, Policy::kWatchful);
+}
+
+TEST_F(PolicyTest, AStatementThatPreemptsIsWatchedWhileItRuns) {
+	enforcer.cluster.smallest_limit = kHour;
+	const Index busy = leak({});
+	server.work(busy);
+	migrate();
+	server.client(migration).session.limits = {.preempt_idle_blockers_after = kSecond};
+	server.advance(2 * kSecond);
+	EXPECT_EQ(look().sleep, kGap);
+	server.stop_waiting(migration);
+	server.advance(kMilli);
+	EXPECT_EQ(look().sleep, kGap) << "the next lock may be in somebody's way";
+	server.idle_in_transaction(migration);
+	EXPECT_EQ(look().sleep, kHour);
+}
+
 TEST_F(PolicyTest, ASuccessorWithTheSamePidInheritsNothing) {
 	const Index client = leak(blocker_limit(2 * kSecond));
 	migrate();
