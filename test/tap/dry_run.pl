@@ -99,14 +99,14 @@ my $reader = $server->idle_session('SELECT * FROM e', options('idle_in_transacti
 $server->wait_for_action($reader, $position);
 my $spared = behind('ALTER TABLE e ALTER id SET NOT NULL', options('queued_blocker_limit=200ms'));
 behind('SELECT * FROM e');
-my $working   = $server->busy_session('SELECT * FROM f', options('active_blocker_limit=2s'));
+my $working   = $server->busy_session('SELECT * FROM f', options('active_blocker_limit=5s'));
 my $migration = behind('ALTER TABLE f ALTER id SET NOT NULL', options('queued_blocker_limit=200ms'));
 behind('SELECT * FROM f');
 $server->wait_for_action($migration, $position);
 
 $server->wait_for_action($_->{session}, $position) for @scenes;
 # Longer than all limits later nothing has been added.
-$server->wait_until("clock_timestamp() > to_timestamp($migration->{since} + 2)");
+$server->wait_until("clock_timestamp() > to_timestamp($migration->{since} + 5)");
 $server->wait_for_turn;
 for (@scenes) {
 	is(rules_told($_->{session}), "would_$_->{action}:$_->{rule}", "$_->{rule}: told once");
