@@ -2,6 +2,7 @@
 
 #include "commit_race.h"
 #include "client.h"
+#include "correction.h"
 #include "judge.h"
 #include "setup.h"
 
@@ -31,8 +32,7 @@ struct Race {
 };
 
 // Foretells the enforcer's looks: at the next deadline, but not before its shortest sleep is over. (It has
-// those in its plan too that have committed meanwhile.) What is wrong with that by and large is learned:
-// whoever loses the race makes all go a little earlier, whoever wins it a little later.
+// those in its plan too that have committed meanwhile.) What is wrong with that by and large is learned.
 class Aim {
 public:
 	void plan(Micros deadline) { deadlines_.insert(deadline); }
@@ -45,14 +45,12 @@ public:
 		deadlines_.erase(deadlines_.begin(), deadlines_.lower_bound(look_ - kSecond));
 	}
 
-	void learn(bool lost) {
-		// On a machine that is very busy COMMITs are late by a multiple of the enforcer's sleep.
-		constexpr Micros step = 100;
-		correction_ = std::clamp(correction_ + (lost ? -step : step), -4 * kSleep, kSleep);
-	}
+	void learn(bool lost) { correction_.learn(lost); }
 
 	// end_of() will not be before that.
-	Micros earliest_end_of(Micros deadline) const { return deadline + std::min<Micros>(correction_, 0); }
+	Micros earliest_end_of(Micros deadline) const {
+		return deadline + std::min<Micros>(correction_.value(), 0);
+	}
 
 	// When a session with this deadline is to be ended.
 	Micros end_of(Micros deadline) const {
@@ -60,17 +58,18 @@ public:
 		for (auto next = deadlines_.upper_bound(look); next != deadlines_.end() && look < deadline; ++next)
 			if (*next > look)
 				look = std::max(look + kSleep, *next);
-		return std::max(look, deadline) + correction_;
+		return std::max(look, deadline) + correction_.value();
 	}
 
-	Micros correction() const { return correction_; }
+	Micros correction() const { return correction_.value(); }
 
 private:
 	static constexpr Micros kSleep = 20 * kMillisecond; // Policy::kShortestSleep
 
 	std::multiset<Micros> deadlines_;
 	Micros look_ = 0; // in which somebody was ended
-	Micros correction_ = 0;
+	// On a machine that is very busy COMMITs are late by a multiple of the sleep.
+	Correction correction_{100, -4 * kSleep, kSleep};
 };
 
 struct Contest {

@@ -16,16 +16,6 @@ std::string clock_as(const char* column) {
 	return std::string("SELECT ") + kServerClock + " AS " + column;
 }
 
-// From far below the limit to far above, half of it right around, where the enforcer's next look is due.
-Micros around_limit(Dice& dice, Micros limit) {
-	const Micros roll = dice.between(0, 99);
-	if (roll < 25)
-		return dice.between(0, limit * 85 / 100);
-	if (roll < 80)
-		return dice.around(limit + 5 * kMillisecond, 40 * kMillisecond);
-	return limit + dice.between(40 * kMillisecond, 300 * kMillisecond);
-}
-
 } // namespace
 
 std::string noted(Want want) {
@@ -61,10 +51,13 @@ void Idler::timed() {
 		return;
 	}
 	const Micros missing = counts_blocking_ ? target_ - collected() : 0;
-	if (missing > 0 && now() < idle_until_ && !run_.is_over())
+	if (missing > 0 && now() < idle_until_ && !run_.is_over()) {
 		wait_until(std::min(now() + std::max(missing, kMillisecond), idle_until_));
-	else
-		go_on();
+		return;
+	}
+	if (missing > 0 || run_.is_over())
+		correction_ = nullptr;
+	go_on();
 }
 
 void Idler::begin() {
@@ -111,8 +104,10 @@ void Idler::answered(const Answer& answer) {
 	if (!answer.error.empty())
 		throw std::runtime_error(std::string(role_.name) + ": " + answer.error);
 	wait_.end(answer, now());
-	if (transaction_ != nullptr)
+	if (transaction_ != nullptr) {
 		transaction_->spells.back().answered = true;
+		learn(false);
+	}
 	if (step_ == Step::commit) {
 		if (!answer.has_tag("COMMIT"))
 			throw std::runtime_error("COMMIT had no answer");
@@ -137,22 +132,40 @@ void Idler::plan() {
 	const bool last = spells_left_ == 0;
 	const Micros since = transaction_->spells.back().begin;
 	const Micros limit = role_.idle_in_transaction != 0 ? role_.idle_in_transaction : role_.idle_blocker;
-	if (role_.exempt)
+	if (role_.exempt) {
 		idle_until_ = since + dice_.between(0, 3 * limit);
-	else if (!counts_blocking_)
-		idle_until_ =
-		    since + (last || dice_.chance(0.4) ? around_limit(dice_, limit) : dice_.between(0, limit / 2));
-	else {
+	} else if (!counts_blocking_) {
+		Correction* correction = role_.idle_in_transaction != 0 ? &run_.idle_correction : nullptr;
+		const bool risks = last || dice_.chance(0.4);
+		idle_until_ = since + (risks ? around_limit(limit, correction) : dice_.between(0, limit / 2));
+	} else {
 		const Micros has = collected();
-		target_ = last ? around_limit(dice_, role_.idle_blocker)
-		               : has + dice_.between(0, std::max<Micros>(role_.idle_blocker - has, 0) / 2);
+		const Micros left = std::max<Micros>(role_.idle_blocker - has, 0);
+		target_ = last ? around_limit(role_.idle_blocker, &run_.blocker_correction)
+		               : has + dice_.between(0, left / 2);
 		// Not too long where nobody comes to wait, and not so long that the other limit is broken first.
-		const Micros longest = role_.idle_in_transaction != 0 ? limit * 9 / 10 : 2 * limit;
-		idle_until_ = since + longest;
+		idle_until_ = since + (role_.idle_in_transaction != 0 ? limit * 9 / 10 : 2 * limit);
 		wait_until(std::min(now() + std::max<Micros>(target_ - has, 0), idle_until_));
 		return;
 	}
 	wait_until(idle_until_);
+}
+
+// From far below the limit to far above, half of it right around.
+Micros Idler::around_limit(Micros limit, Correction* correction) {
+	const Micros roll = dice_.between(0, 99);
+	if (roll < 25)
+		return dice_.between(0, limit * 85 / 100);
+	if (roll >= 80)
+		return limit + dice_.between(40 * kMillisecond, 300 * kMillisecond);
+	correction_ = correction;
+	return dice_.around(limit + (correction == nullptr ? 0 : correction->value()), 40 * kMillisecond);
+}
+
+void Idler::learn(bool late) {
+	if (correction_ != nullptr)
+		correction_->learn(late);
+	correction_ = nullptr;
 }
 
 Micros Idler::collected() const {
@@ -165,6 +178,7 @@ void Idler::lost(const Answer& answer, Micros seen, const std::string& why) {
 		throw std::runtime_error("a session was lost at its start: " + why);
 	life_->ended = seen;
 	life_->why = why;
+	learn(true);
 	if (transaction_ != nullptr && !transaction_->spells.back().by_server)
 		transaction_->spells.back().end = seen;
 	life_ = nullptr;

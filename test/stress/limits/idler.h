@@ -4,6 +4,7 @@
 
 #include "client.h"
 #include "contended.h"
+#include "correction.h"
 #include "notes.h"
 
 namespace unblock::stress {
@@ -13,6 +14,9 @@ struct Run {
 	Notes notes{kObjects};
 	Micros contended_from = 0; // locks are private before
 	Micros until = 0;          // no transaction begins afterwards
+	// Of those who want to go on right at a limit, by rule.
+	Correction idle_correction{kMillisecond, -200 * kMillisecond, 50 * kMillisecond};
+	Correction blocker_correction = idle_correction;
 
 	bool is_over() const { return now() >= until; }
 	bool is_contended() const { return now() >= contended_from && !is_over(); }
@@ -51,6 +55,8 @@ private:
 	void begin();
 	void go_on();
 	void plan();
+	Micros around_limit(Micros limit, Correction* correction);
+	void learn(bool late);
 	Micros collected() const;
 	std::string take(Want want);
 
@@ -65,8 +71,9 @@ private:
 	std::optional<Want> taking_; // with this message
 	bool counts_blocking_ = false;
 	int spells_left_ = 0;
-	Micros target_ = 0;     // go on when so much has been collected
-	Micros idle_until_ = 0; // … or then
+	Micros target_ = 0;                // go on when so much has been collected
+	Micros idle_until_ = 0;            // … or then
+	Correction* correction_ = nullptr; // of what it wants to do now, if right at a limit
 };
 
 class Waiter : public Client {

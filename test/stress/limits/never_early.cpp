@@ -78,12 +78,12 @@ Survivals count_survivals(const Notes& notes, const std::vector<End>& ends) {
 
 // A run in which little happens must not pass for a good one. The rates are a fraction of those on a busy
 // machine.
-void check_substance(const Notes& notes, const std::vector<End>& ends, Micros length, Report& report) {
+void check_substance(const Run& run, const std::vector<End>& ends, Micros length, Report& report) {
 	const auto per_second = [length](double rate) {
 		return static_cast<std::size_t>(rate * static_cast<double>(length) / kSecond);
 	};
-	Survivals survivals = count_survivals(notes, ends);
-	for (const auto& [rule, rate] : {std::pair(kIdleRule, 1.0), std::pair(kBlockerRule, 0.5)}) {
+	Survivals survivals = count_survivals(run.notes, ends);
+	for (const auto& [rule, rate] : {std::pair(kIdleRule, 0.4), std::pair(kBlockerRule, 0.3)}) {
 		const auto count = static_cast<std::size_t>(std::ranges::count(ends, rule, &End::rule));
 		report.check_enough("ends by " + std::string(rule), count, per_second(rate));
 		report.check_enough("sessions within 50 ms of " + std::string(rule) + " that went on",
@@ -92,6 +92,8 @@ void check_substance(const Notes& notes, const std::vector<End>& ends, Micros le
 	report.check_enough("exempt sessions beyond their limit that went on", survivals.exempt, per_second(0.2));
 	report.check_enough("idle sessions that blocked nobody for long and went on", survivals.unblocking,
 	                    per_second(0.2));
+	report.figure("learned corrections of the aim: " + milliseconds(run.idle_correction.value()) + ", " +
+	              milliseconds(run.blocker_correction.value()));
 	report.figure("furthest beyond a limit of those that went on: " + milliseconds(survivals.longest_beyond));
 }
 
@@ -113,7 +115,7 @@ void run_never_early(Micros length, std::uint64_t seed, const std::string& log_p
 	report.figure(std::to_string(sessions) + " sessions, " + std::to_string(run.notes.transactions().size()) +
 	              " transactions");
 	const std::vector<End> ends = judge_ends(run.notes, log, report);
-	check_substance(run.notes, ends, length, report);
+	check_substance(run, ends, length, report);
 }
 
 } // namespace unblock::stress
