@@ -52,6 +52,10 @@ bool stands_for_itself(const Session& session, Index index) noexcept {
 	return session.leader == index && session.kind != Kind::worker;
 }
 
+Micros waited(const Snapshot& snapshot, const Waiter& waiter) noexcept {
+	return waiter.wait_start == 0 ? 0 : std::max<Micros>(snapshot.now - waiter.wait_start, 0);
+}
+
 std::size_t waiters_asked_for(const Session& session) noexcept {
 	return std::max<Index>(session.limits.queued_blocker_waiters, 1);
 }
@@ -93,7 +97,8 @@ void QueueJams::look_at(const WaitGraph& graph, const Lock& lock) {
 			Jam jam{.wait = i};
 			if (const Longest::Jammed* enough = jammed.at(waiters_asked_for(session))) {
 				jam.enough = true;
-				jam.length = enough->length;
+				// One that holds the lock already gets ahead of those who have waited longer.
+				jam.length = std::min(enough->length, waited(snapshot, waiter));
 				jam.waiter = jammed.first()->waiter;
 			}
 			jams_.insert_or_assign(waiter.session, jam);
@@ -115,16 +120,15 @@ Micros QueueJams::jammed_for(const WaitGraph& graph, Index waiter) {
 	const Snapshot& snapshot = graph.snapshot();
 	const Waiter& wait = snapshot.waiters[waiter];
 	const Session& session = snapshot.sessions[wait.session];
-	const Micros waited = wait.wait_start == 0 ? 0 : std::max<Micros>(snapshot.now - wait.wait_start, 0);
 	if (graph.waiter(waiter).hard_blockers > 0) {
 		memory_.insert_or_assign(session.pid, Memory{session.backend_start, monotonic_, looks_});
 		return 0;
 	}
 	const auto known = memory_.find(session.pid);
 	if (known == memory_.end() || known->second.backend_start != session.backend_start)
-		return waited;
+		return waited(snapshot, wait);
 	known->second.look = looks_;
-	return std::min(waited, monotonic_ - known->second.held_until);
+	return std::min(waited(snapshot, wait), monotonic_ - known->second.held_until);
 }
 
 const Jam* QueueJams::of(Index session) const noexcept {

@@ -25,11 +25,11 @@ class QueueJams {
 public:
 	// Takes in one look (stamps corrected, see clock.h) at `monotonic`.
 	//
-	// A waiter counts from the beginning of its wait, but not for a time in which a look saw somebody hold
-	// the lock against it. Parallel workers do not count, their leaders do; nor do autovacuum workers, which
-	// the server sends away itself. Queues for advisory locks count for those sessions that count them.
-	// O(waiters * (log k + k)) with k the largest queued_blocker_waiters of a queue, small as a rule. Throws
-	// std::bad_alloc.
+	// A waiter counts from the beginning of its wait or, if that is later, of the jamming session's own, but
+	// not for a time in which a look saw somebody hold the lock against it. Parallel workers do not count,
+	// their leaders do; nor do autovacuum workers, which the server sends away itself. Queues for advisory
+	// locks count for those sessions that count them. O(waiters * (log k + k)) with k the largest
+	// queued_blocker_waiters of a queue, small as a rule. Throws std::bad_alloc.
 	void look(const WaitGraph& graph, Micros monotonic);
 
 	// The jam that a session's wait makes: nullptr if it has no queued_blocker limit or awaits nothing. O(1).

@@ -98,6 +98,18 @@ TEST_F(RoundsTest, AStatementIsCanceledOnceForItsPlaceInTheQueue) {
 	EXPECT_EQ(sessions(next()), std::vector{migration});
 }
 
+TEST_F(RoundsTest, AStatementJamsNobodyBeforeItStandsInTheQueue) {
+	holder({}, false);
+	const Index first = reader();
+	waiter({}, LockMode::share); // in whose way the reader is not
+	server.advance(60 * kSecond);
+	const Index migration = waiter(kMigration);
+	std::swap(server.client(first).place, server.client(migration).place); // it held the lock in another mode
+	const Micros begin = server.monotonic();
+	EXPECT_EQ(sessions(next()), std::vector{migration});
+	EXPECT_EQ(server.monotonic() - begin, 5 * kSecond);
+}
+
 TEST_F(RoundsTest, IdleBlockersGoBeforeTheQueueBehindThem) {
 	const Index idle = holder({.idle_blocker = 5 * kSecond}, true);
 	const Index migration = waiter(kMigration);
