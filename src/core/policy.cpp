@@ -111,13 +111,16 @@ void Policy::judge(const WaitGraph& graph, Index index, Memory& memory) {
 
 // Adds to the ledger of the session's transaction. What lies before the last look was counted there, or did
 // not count. One that was at work then and is so now is taken to have been at work meanwhile: see kWatchful.
+// One that was not has been at work since its state changed; if that was before the last look, it has waited
+// for a lock or for its client since, nobody knows how long.
 void Policy::collect(Subject& subject, Memory& memory, Micros state_age) noexcept {
 	const Micros since_look = memory.counted_until ? monotonic_ - *memory.counted_until : INT64_MAX;
 	memory.blocking_idle += std::min(blocking_spell(subject), since_look);
 	const bool at_work = is_at_work(subject);
-	if (at_work && subject.root && subject.blocks)
-		memory.blocking_work +=
-		    std::min({subject.blocked, since_look, memory.at_work ? INT64_MAX : state_age});
+	if (at_work && subject.root && subject.blocks) {
+		const Micros worked = memory.at_work ? since_look : state_age < since_look ? state_age : 0;
+		memory.blocking_work += std::min(subject.blocked, worked);
+	}
 	memory.at_work = at_work;
 	memory.counted_until = monotonic_;
 	subject.blocking_idle = memory.blocking_idle;

@@ -27,7 +27,7 @@ $server->ask("
 	        END;
 	    END LOOP;
 	END \$\$");
-$server->ask("CREATE TABLE $_ ()") for qw(alone front middle gentle obeys swallows keeps goes_on late);
+$server->ask("CREATE TABLE $_ ()") for qw(alone front middle gentle obeys swallows keeps goes_on late queue);
 $server->ask('CREATE TABLE copied (id int)');
 my $position = $server->log_position;
 
@@ -158,6 +158,21 @@ $elector->{since} = $server->ask('SELECT extract(epoch FROM clock_timestamp())')
 $elector->begin_statement($SLEEP);
 $server->is_acted_on($elector, $position, 'cancel active_blocker_limit 500ms', $elector->{since} + $LIMIT,
 	'a transaction that is younger than the wait');
+
+# Nor what lies before it had the lock: until then it only stood in the queue, and others behind it. (The enforcer
+# looks when that time begins, and once more when it has had the lock for a moment.)
+my $first    = $server->idle_session('SELECT FROM queue');
+my $second   = $server->session;
+my $acquires = PgUnblock::in_one_go('BEGIN', 'LOCK TABLE queue', $SLEEP);
+$second->begin_statement($acquires);
+$server->wait_until("EXISTS (SELECT FROM pg_locks WHERE pid = $second->{pid} AND NOT granted)");
+my $third = reader('queue');
+$server->wait_until("clock_timestamp() > to_timestamp($third->{since} + 2 * $LIMIT)");
+$server->wait_for_turn;
+$server->ask("SELECT pg_sleep(0.8 * $LIMIT)");
+my $has_it = $first->query('SELECT extract(epoch FROM clock_timestamp()); COMMIT');
+$server->is_acted_on($second, $position, 'cancel active_blocker_limit 500ms', $has_it + $LIMIT,
+	'one that has waited itself');
 
 # --- COPY ends well, when nobody waits any more.
 $server->ask("SELECT pg_cancel_backend($for_copy->{pid})");

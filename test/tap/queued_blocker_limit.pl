@@ -16,8 +16,9 @@ $server->ask("
 	CREATE ROLE migrator LOGIN SUPERUSER; ALTER ROLE migrator SET pg_unblock.queued_blocker_limit = '${LIMIT}s';
 	CREATE ROLE careful LOGIN SUPERUSER; ALTER ROLE careful SET pg_unblock.queued_blocker_limit = '${LIMIT}s';
 	ALTER ROLE careful SET pg_unblock.queued_blocker_waiters = 5;
+	CREATE ROLE slow LOGIN SUPERUSER; ALTER ROLE slow SET pg_unblock.queued_blocker_limit = '2s';
 	CREATE ROLE patient LOGIN SUPERUSER; ALTER ROLE patient SET pg_unblock.queued_blocker_limit = 0");
-$server->ask("CREATE TABLE $_ (id int); INSERT INTO $_ VALUES (1)") for qw(features held few five once again);
+$server->ask("CREATE TABLE $_ (id int); INSERT INTO $_ VALUES (1)") for qw(features held few five ahead once again);
 my $position = $server->log_position;
 
 # An ALTER that waits in the queue.
@@ -50,7 +51,7 @@ sub are_waiting {
 # --- Left alone to the end: whoever waits behind one who holds the lock against them is not kept waiting by the
 # queue, nor are too few.
 my $strong     = $server->idle_session('SELECT FROM held; SAVEPOINT s; LOCK TABLE held');
-my $for_strong = alter('held', 'migrator');
+my $for_strong = alter('held', 'slow');
 my @held       = map { reader('held') } 1, 2;
 my $weak       = $server->idle_session('SELECT FROM few');
 my $before_few = alter('few', 'careful');
@@ -118,6 +119,19 @@ push @five, reader('five');
 $server->is_acted_on($careful, $position, 'cancel queued_blocker_limit 500ms', $five[4]{since} + $LIMIT, 'with the fifth');
 go_on('the readers go on', @five);
 
+# --- Whoever holds the lock already gets ahead of those who wait for that; but he has not kept them waiting before.
+my $before_ahead = $server->idle_session('SELECT FROM ahead');
+my $ahead        = $server->session(user => 'migrator');
+$ahead->query("BEGIN; SELECT FROM ahead; SET pg_unblock.queued_blocker_limit = '2s'");
+my $overtaken = alter('ahead', 'patient');
+my $behind    = reader('ahead');
+$server->wait_until("clock_timestamp() > to_timestamp($behind->{since} + 2)");
+$server->wait_for_turn;
+my $comes = $ahead->query('SELECT extract(epoch FROM clock_timestamp())');
+$ahead->begin_statement('LOCK TABLE ahead');
+$server->is_acted_on($ahead, $position, 'cancel queued_blocker_limit 2s', $comes + 2, 'one that gets ahead of others');
+are_waiting('of whom one keeps the other waiting', $overtaken, $behind);
+
 # --- A statement that goes on after it was canceled is not canceled again; the next one is.
 my $for_once = $server->idle_session('SELECT FROM once');
 my $once     = $server->waiting_session(
@@ -149,6 +163,8 @@ are_waiting('one that goes on is not canceled again', $once);
 are_waiting('though others wait behind it', $second);
 
 # --- Whoever was left alone has had as long.
+$server->wait_until("clock_timestamp() > to_timestamp($held[1]{since} + 2)");
+$server->wait_for_turn;
 are_waiting('one behind a holder in a conflicting mode', $for_strong, @held);
 are_waiting('one before too few', $before_few, @few);
 ok($server->is_present($_), 'the holder is there') for $strong, $weak, $holder;
@@ -158,7 +174,7 @@ is($server->actions_on($_, $position) + 0, 0, 'nothing was done') for $for_stron
 my $since = $server->ask('SELECT extract(epoch FROM clock_timestamp())');
 $server->wait_for_turn;
 $strong->query('ROLLBACK TO s');
-$server->is_acted_on($for_strong, $position, 'cancel queued_blocker_limit 500ms', $since + $LIMIT,
+$server->is_acted_on($for_strong, $position, 'cancel queued_blocker_limit 2s', $since + 2,
 	'one that no holder hides any more');
 go_on('the readers go on', @held);
 
