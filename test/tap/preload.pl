@@ -22,12 +22,20 @@ is($server->ask("SELECT count(*) FROM pg_locks WHERE pid = " . $server->enforcer
 is( $server->ask(
 		"SELECT name, setting, unit, context FROM pg_settings WHERE name LIKE 'pg_unblock.%' ORDER BY name"),
 	join("\n",
+		'pg_unblock.active_blocker_limit|0|ms|superuser',
+		'pg_unblock.cancel_grace|10000|ms|superuser',
 		'pg_unblock.count_advisory_locks|off||superuser',
 		'pg_unblock.explain_actions|on||sighup',
+		'pg_unblock.horizon_age_limit|0||superuser',
 		'pg_unblock.idle_blocker_limit|0|ms|superuser',
 		'pg_unblock.idle_in_transaction_limit|0|ms|superuser',
+		'pg_unblock.idle_write_transaction_limit|0|ms|superuser',
 		'pg_unblock.max_actions_per_minute|30||sighup',
-		'pg_unblock.mode|enforce||superuser'),
+		'pg_unblock.mode|enforce||superuser',
+		'pg_unblock.preempt_idle_blockers_after|0|ms|superuser',
+		'pg_unblock.queued_blocker_limit|0|ms|superuser',
+		'pg_unblock.queued_blocker_waiters|1||superuser',
+		'pg_unblock.transaction_limit|0|ms|superuser'),
 	'settings and their defaults: nothing is ended until a limit is set');
 like(($server->session->try("SET pg_unblock.no_such_setting = 1"))[1],
 	qr/42602/, 'the prefix is reserved');
