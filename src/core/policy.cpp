@@ -115,7 +115,9 @@ void Policy::judge(const WaitGraph& graph, Index index, Memory& memory) {
 // for a lock or for its client since, nobody knows how long.
 void Policy::collect(Subject& subject, Memory& memory, Micros state_age) noexcept {
 	const Micros since_look = memory.counted_until ? monotonic_ - *memory.counted_until : INT64_MAX;
-	memory.blocking_idle += std::min(blocking_spell(subject), since_look);
+	const Micros spell = blocking_spell(subject);
+	if (!subject.stalled)
+		memory.blocking_idle += std::min(spell, since_look);
 	const bool at_work = is_at_work(subject);
 	if (at_work && subject.root && subject.blocks) {
 		const Micros worked = memory.at_work ? since_look : state_age < since_look ? state_age : 0;
@@ -123,7 +125,8 @@ void Policy::collect(Subject& subject, Memory& memory, Micros state_age) noexcep
 	}
 	memory.at_work = at_work;
 	memory.counted_until = monotonic_;
-	subject.blocking_idle = memory.blocking_idle;
+	// A stall that ends was none: short ones of a client that is slow but moves do not add up.
+	subject.blocking_idle = memory.blocking_idle + (subject.stalled ? spell : 0);
 	subject.blocking_work = memory.blocking_work;
 }
 

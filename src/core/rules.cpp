@@ -45,7 +45,9 @@ Measure preempt(const Subject& subject) noexcept {
 		return {};
 	const Preemption& by = *subject.preemption;
 	const Micros both = subject.waits ? std::min(subject.idle, by.wait) : 0;
-	const Micros in = std::max({by.limit - by.blocked, kGap - both, Micros{0}});
+	// A client that is slow but moves makes stalls longer than a gap.
+	const Micros silence = subject.stalled ? by.limit - subject.idle : kGap - both;
+	const Micros in = std::max({by.limit - by.blocked, silence, Micros{0}});
 	return {.limit = by.limit, .measured = by.blocked, .broken = in == 0, .in = in};
 }
 
