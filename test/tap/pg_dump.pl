@@ -18,6 +18,7 @@ my $RATE  = 1_000_000; # bytes a second: in the time of the limit much more than
 my $server = PgUnblock->preloaded('main', 'autovacuum = off',
 	"pg_unblock.idle_in_transaction_limit = '${LIMIT}s'",
 	"pg_unblock.idle_blocker_limit = '${LIMIT}s'",
+	"pg_unblock.idle_write_transaction_limit = '100ms'",    # has it looked at often: stalls must not add up
 	'pg_unblock.max_actions_per_minute = 0');
 for my $table (qw(read_slowly read_no_more waited_for)) {
 	$server->ask("CREATE TABLE $table (id int, filler text)");
