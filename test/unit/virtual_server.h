@@ -40,7 +40,6 @@ public:
 		Micros waits_since = 0; // for its client
 		Micros xact_since = 0;  // the beginning of its last transaction
 		Micros lock_since = 0;  // the beginning of its last wait for a lock
-		Micros held_until = 0;  // when somebody held the awaited lock against it last
 		// Of this transaction.
 		Micros blocking_idle = 0;
 		Micros blocking = 0; // whatever it did in that time
@@ -64,9 +63,6 @@ public:
 				client.blocking_idle += length;
 		}
 		monotonic_ += length;
-		for (Client& client : clients_)
-			if (client.awaited != kNone && is_held_against(client))
-				client.held_until = monotonic_;
 	}
 
 	// Somebody sets the wall clock.
@@ -152,7 +148,6 @@ public:
 		self.wait_start = wall();
 		self.place = next_place_++;
 		self.lock_since = monotonic_;
-		self.held_until = is_held_against(self) ? monotonic_ : 0;
 	}
 	void stop_waiting(Index index) { clients_[index].awaited = kNone; }
 
