@@ -137,16 +137,7 @@ my $before   = bystanders();
 my $position = $server->log_position;
 $server->ask('SET pg_unblock.mode = off');
 my $LIMIT = '300ms';
-$server->set_in_file(
-	'pg_unblock.idle_in_transaction_limit'    => $LIMIT,
-	'pg_unblock.idle_write_transaction_limit' => $LIMIT,
-	'pg_unblock.idle_blocker_limit'           => $LIMIT,
-	'pg_unblock.active_blocker_limit'         => $LIMIT,
-	'pg_unblock.cancel_grace'                 => '100ms',
-	'pg_unblock.queued_blocker_limit'         => $LIMIT,
-	'pg_unblock.preempt_idle_blockers_after'  => $LIMIT,
-	'pg_unblock.transaction_limit'            => $LIMIT,
-	'pg_unblock.horizon_age_limit'            => 1);
+$server->set_all_limits($LIMIT);
 
 # Clients that do the same are ended or canceled, one after the other.
 my $idle = $server->idle_session('LOCK TABLE client_held', %PATIENT);

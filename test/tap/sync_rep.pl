@@ -30,16 +30,7 @@ my @waiters = map { $server->waiting_session($_, %PATIENT) } 'SELECT count(*) FR
 
 my $LIMIT    = '300ms';
 my $position = $server->log_position;
-$server->set_in_file(
-	'pg_unblock.idle_in_transaction_limit'    => $LIMIT,
-	'pg_unblock.idle_write_transaction_limit' => $LIMIT,
-	'pg_unblock.idle_blocker_limit'           => $LIMIT,
-	'pg_unblock.active_blocker_limit'         => $LIMIT,
-	'pg_unblock.cancel_grace'                 => '100ms',
-	'pg_unblock.queued_blocker_limit'         => $LIMIT,
-	'pg_unblock.preempt_idle_blockers_after'  => $LIMIT,
-	'pg_unblock.transaction_limit'            => $LIMIT,
-	'pg_unblock.horizon_age_limit'            => 1);
+$server->set_all_limits($LIMIT);
 
 # Others that came later and are ended or canceled.
 my $busy = $server->busy_session('SELECT 1');

@@ -62,6 +62,18 @@ sub set_in_file {
 	return;
 }
 
+# Every limit at once, as low as they go where they are no length of time.
+sub set_all_limits {
+	my ($self, $limit) = @_;
+	my @lengths = qw(idle_in_transaction_limit idle_write_transaction_limit idle_blocker_limit active_blocker_limit
+	  queued_blocker_limit preempt_idle_blockers_after transaction_limit);
+	$self->set_in_file(
+		(map { ("pg_unblock.$_" => $limit) } @lengths),
+		'pg_unblock.cancel_grace'      => '100ms',
+		'pg_unblock.horizon_age_limit' => 1);
+	return;
+}
+
 # Runs a query in a session of a superuser that stays open.
 sub ask {
 	my ($self, $sql) = @_;
