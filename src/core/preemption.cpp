@@ -103,8 +103,7 @@ Preemptions::Preemptions(const WaitGraph& graph) {
 		if (!preempts(waiter.session) ||
 		    (snapshot.locks[waiter.lock].advisory && !session.limits.count_advisory_locks))
 			continue;
-		const Micros wait =
-		    waiter.wait_start == 0 ? 0 : std::max<Micros>(snapshot.now - waiter.wait_start, 0);
+		const Micros wait = snapshot.waited(waiter);
 		const Micros blocked = session.counted_blocked_before + wait;
 		note(session, blocked);
 		preempting.push_back(

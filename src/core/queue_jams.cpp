@@ -52,10 +52,6 @@ bool stands_for_itself(const Session& session, Index index) noexcept {
 	return session.leader == index && session.kind != Kind::worker;
 }
 
-Micros waited(const Snapshot& snapshot, const Waiter& waiter) noexcept {
-	return waiter.wait_start == 0 ? 0 : std::max<Micros>(snapshot.now - waiter.wait_start, 0);
-}
-
 std::size_t waiters_asked_for(const Session& session) noexcept {
 	return std::max<Index>(session.limits.queued_blocker_waiters, 1);
 }
@@ -98,7 +94,7 @@ void QueueJams::look_at(const WaitGraph& graph, const Lock& lock) {
 			if (const Longest::Jammed* enough = jammed.at(waiters_asked_for(session))) {
 				jam.enough = true;
 				// One that holds the lock already gets ahead of those who have waited longer.
-				jam.length = std::min(enough->length, waited(snapshot, waiter));
+				jam.length = std::min(enough->length, snapshot.waited(waiter));
 				jam.waiter = jammed.first()->waiter;
 			}
 			jams_.insert_or_assign(waiter.session, jam);
@@ -126,9 +122,9 @@ Micros QueueJams::jammed_for(const WaitGraph& graph, Index waiter) {
 	}
 	const auto known = memory_.find(session.pid);
 	if (known == memory_.end() || known->second.backend_start != session.backend_start)
-		return waited(snapshot, wait);
+		return snapshot.waited(wait);
 	known->second.look = looks_;
-	return std::min(waited(snapshot, wait), monotonic_ - known->second.held_until);
+	return std::min(snapshot.waited(wait), monotonic_ - known->second.held_until);
 }
 
 const Jam* QueueJams::of(Index session) const noexcept {

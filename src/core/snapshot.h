@@ -170,6 +170,10 @@ struct Snapshot {
 	std::span<const Waiter> queue_of(const Lock& lock) const noexcept {
 		return waiters.subspan(lock.first_waiter, lock.waiters);
 	}
+	// How long a wait has lasted; one without a start has begun just now.
+	Micros waited(const Waiter& waiter) const noexcept {
+		return waiter.wait_start == 0 || waiter.wait_start > now ? 0 : now - waiter.wait_start;
+	}
 };
 
 } // namespace unblock::core

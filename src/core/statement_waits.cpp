@@ -14,8 +14,7 @@ void StatementWaits::look(const Snapshot& snapshot, std::span<Session> sessions,
 	++looks_;
 	for (const Waiter& waiter : snapshot.waiters) {
 		Session& session = sessions[waiter.session];
-		const Micros present =
-		    waiter.wait_start == 0 ? 0 : std::max<Micros>(snapshot.now - waiter.wait_start, 0);
+		const Micros present = snapshot.waited(waiter);
 		const bool counts = !snapshot.locks[waiter.lock].advisory || session.limits.count_advisory_locks;
 		remember(session, {present, counts ? present : 0}, since_last_look);
 	}
