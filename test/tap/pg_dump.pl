@@ -27,11 +27,12 @@ for my $table (qw(read_slowly read_no_more waited_for)) {
 
 # A pg_dump of one table, whose session sends it by now though nobody has read anything yet.
 sub begin_dump {
-	my ($table) = @_;
+	my ($table, @without) = @_;
+	my $options = join ' ', map { "-c pg_unblock.$_=0" } @without;
 	my $errors  = gensym;
 	my $pg_dump = open3(my $in, my $output, $errors,
 		$server->installed_command('pg_dump'), '--format=plain', "--table=$table",
-		'-d', $server->connstr('postgres') . " application_name='$table'");
+		'-d', $server->connstr('postgres') . " application_name='$table' options='$options'");
 	close $in;
 	my $session = "FROM pg_stat_activity WHERE application_name = '$table'";
 	$server->wait_until("EXISTS (SELECT $session AND wait_event = 'ClientWrite')");
@@ -70,9 +71,10 @@ is_deeply([ read_rest($slow) ], [ 'complete', '' ], 'is complete');
 is(scalar $server->actions($position), 0, 'nobody was ended');
 is(($waiter->end_statement)[1], '', 'the migration had only to wait');
 
-for ([ 'idle_in_transaction_limit', 'read_no_more' ], [ 'idle_blocker_limit', 'waited_for' ]) {
-	my ($rule, $table) = @$_;
-	my $stopped = begin_dump($table);
+my %table_of = (idle_in_transaction_limit => 'read_no_more', idle_blocker_limit => 'waited_for');
+for my $rule (sort { $b cmp $a } keys %table_of) {
+	my $table   = $table_of{$rule};
+	my $stopped = begin_dump($table, grep { $_ ne $rule } keys %table_of);
 	read_piece($stopped) while length $stopped->{text} < 500_000;
 	my $since = $stopped->{since};
 	if ($rule eq 'idle_blocker_limit') {
