@@ -312,6 +312,227 @@ COMMENT ON COLUMN unblock.stats.value IS 'Its value';
 COMMENT ON COLUMN unblock.stats.unit IS 'count, or us (microseconds)';
 GRANT SELECT ON unblock.stats TO PUBLIC;
 
+-- The history: incidents in shared memory, and in a table of pg_unblock.history_database, which the recorder
+-- fills.
+
+CREATE TABLE unblock.incident (
+    id text PRIMARY KEY,
+    at timestamptz NOT NULL,
+    kind text NOT NULL,
+    rule text,
+    limit_ms bigint,
+    measured_ms bigint,
+    pid int,
+    backend_type text,
+    backend_start timestamptz,
+    xact_start timestamptz,
+    datid oid,
+    datname name,
+    usesysid oid,
+    usename name,
+    application_name text,
+    client_addr inet,
+    state text,
+    backend_xid xid,
+    locks_held int,
+    for_pid int,
+    database oid,
+    relation oid,
+    lock text,
+    mode text,
+    blocked_total int,
+    longest_wait_ms bigint,
+    waiters jsonb,
+    chain text,
+    ended_at timestamptz,
+    waiting_ms bigint,
+    idle_ms bigint,
+    outcome text,
+    outcome_ms bigint,
+    asked_by name,
+    function text,
+    query_id bigint,
+    query text,
+    revision bigint NOT NULL
+);
+COMMENT ON TABLE unblock.incident IS 'Incidents that the recorder has saved; unblock.history has them together with those in shared memory';
+CREATE INDEX ON unblock.incident (at);
+GRANT SELECT ON unblock.incident TO pg_monitor;
+SELECT pg_catalog.pg_extension_config_dump('unblock.incident', '');
+
+CREATE FUNCTION unblock.incidents_in_memory(only_unsaved boolean DEFAULT false) RETURNS SETOF unblock.incident
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'pg_unblock_incidents_in_memory';
+COMMENT ON FUNCTION unblock.incidents_in_memory(boolean) IS 'Incidents in shared memory, the last pg_unblock.history_size of them; or those that the table does not have yet';
+
+CREATE VIEW unblock.history AS
+    WITH memory AS MATERIALIZED (
+        SELECT * FROM unblock.incidents_in_memory()
+    ), saved AS (
+        SELECT t.*, pg_has_role('pg_read_all_stats', 'USAGE') AS all_visible,
+            pg_has_role('pg_read_all_stats', 'USAGE') OR coalesce(pg_has_role(t.usesysid, 'USAGE'), false) AS visible
+        FROM unblock.incident t
+        WHERE NOT EXISTS (SELECT FROM memory m WHERE m.id = t.id)
+    )
+    SELECT id, at, kind, rule, limit_ms, measured_ms, pid, backend_type, backend_start, xact_start, datid, datname,
+        usesysid, usename, application_name, client_addr, state, backend_xid, locks_held, for_pid, database, relation,
+        lock, mode, blocked_total, longest_wait_ms, waiters, chain, ended_at, waiting_ms, idle_ms, outcome, outcome_ms,
+        asked_by, function, query_id, query, 'memory' AS source
+    FROM memory
+    UNION ALL
+    SELECT id, at, kind, rule, limit_ms, measured_ms, pid, backend_type,
+        CASE WHEN visible THEN backend_start END,
+        CASE WHEN visible THEN xact_start END,
+        datid, datname, usesysid, usename, application_name,
+        CASE WHEN visible THEN client_addr END,
+        CASE WHEN visible THEN state END,
+        CASE WHEN visible THEN backend_xid END,
+        CASE WHEN visible THEN locks_held END,
+        for_pid, database, relation, lock, mode, blocked_total, longest_wait_ms, waiters,
+        CASE WHEN all_visible OR chain IS NULL THEN chain ELSE '<insufficient privilege>' END,
+        ended_at, waiting_ms, idle_ms, outcome, outcome_ms, asked_by, function,
+        CASE WHEN visible THEN query_id END,
+        CASE WHEN visible OR query IS NULL THEN query ELSE '<insufficient privilege>' END,
+        'table'
+    FROM saved
+    ORDER BY at DESC, id DESC;
+COMMENT ON VIEW unblock.history IS 'What was done and who blocked others for long, newest first: incidents in shared memory, and in pg_unblock.history_database those in the table unblock.incident';
+GRANT SELECT ON unblock.history TO PUBLIC;
+COMMENT ON COLUMN unblock.history.id IS 'Names the incident, in the server log too (incident=)';
+COMMENT ON COLUMN unblock.history.at IS 'When it happened; of an episode its begin';
+COMMENT ON COLUMN unblock.history.kind IS 'terminate, cancel; would_terminate, would_cancel (dry run); manual_terminate, manual_cancel; episode: somebody kept others waiting; fuse; pause';
+COMMENT ON COLUMN unblock.history.rule IS 'Setting whose limit was broken';
+COMMENT ON COLUMN unblock.history.limit_ms IS 'The limit in milliseconds; transactions if the rule is horizon_age_limit, actions of a fuse; of an episode pg_unblock.report_after, of a pause its length';
+COMMENT ON COLUMN unblock.history.measured_ms IS 'What had been measured against the limit; of an episode for how long somebody waited';
+COMMENT ON COLUMN unblock.history.pid IS 'Process id of the session that was ended or canceled, or kept others waiting; 0 for a prepared transaction';
+COMMENT ON COLUMN unblock.history.backend_type IS 'What kind of process it was';
+COMMENT ON COLUMN unblock.history.datid IS 'Its database';
+COMMENT ON COLUMN unblock.history.usesysid IS 'Its role';
+COMMENT ON COLUMN unblock.history.state IS 'Its state at that moment';
+COMMENT ON COLUMN unblock.history.backend_xid IS 'Its transaction id, if it had written';
+COMMENT ON COLUMN unblock.history.locks_held IS 'Locks that it held';
+COMMENT ON COLUMN unblock.history.for_pid IS 'Process that it made way for (preempt_idle_blockers_after)';
+COMMENT ON COLUMN unblock.history.database IS 'Database of the lock that it blocked others through, 0 for a shared object';
+COMMENT ON COLUMN unblock.history.relation IS 'Relation of that lock';
+COMMENT ON COLUMN unblock.history.lock IS 'What that lock is on';
+COMMENT ON COLUMN unblock.history.mode IS 'Mode that it held or, queued, wanted';
+COMMENT ON COLUMN unblock.history.blocked_total IS 'Sessions that waited for it directly or through others; of an episode the most at once';
+COMMENT ON COLUMN unblock.history.longest_wait_ms IS 'How long the one of them that had waited longest had done so';
+COMMENT ON COLUMN unblock.history.waiters IS 'Up to eight of the sessions that waited for it directly, the longest wait first: pid, mode, lock';
+COMMENT ON COLUMN unblock.history.chain IS 'The chain of blocked sessions drawn as by unblock.tree(); of an episode at its peak';
+COMMENT ON COLUMN unblock.history.ended_at IS 'Of an episode: when it ended; null while it goes on';
+COMMENT ON COLUMN unblock.history.waiting_ms IS 'Of an episode: the time that all sessions together have waited for it';
+COMMENT ON COLUMN unblock.history.idle_ms IS 'Of an episode: for how long it waited for its client meanwhile';
+COMMENT ON COLUMN unblock.history.outcome IS 'terminated, canceled, still there, ended by itself, resumed; server stopped: not known; null: not known yet';
+COMMENT ON COLUMN unblock.history.outcome_ms IS 'Time until then';
+COMMENT ON COLUMN unblock.history.asked_by IS 'Role that asked, if one did';
+COMMENT ON COLUMN unblock.history.function IS 'Through which function';
+COMMENT ON COLUMN unblock.history.query IS 'Its last statement';
+COMMENT ON COLUMN unblock.history.source IS 'memory or table';
+
+CREATE FUNCTION unblock.history_summary(
+    since timestamptz DEFAULT now() - interval '1 day',
+    until timestamptz DEFAULT now(),
+    OUT kind text,
+    OUT rule text,
+    OUT query_id bigint,
+    OUT query text,
+    OUT incidents bigint,
+    OUT sessions_blocked bigint,
+    OUT session_seconds_lost numeric,
+    OUT worst text,
+    OUT ended_by_1s bigint,
+    OUT ended_by_10s bigint,
+    OUT ended_by_1min bigint,
+    OUT ended_by_10min bigint
+)
+    RETURNS SETOF record
+    LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT h.kind, h.rule, h.query_id, h.query, count(*), sum(h.blocked_total), round(sum(h.waiting_ms) / 1000, 1),
+        (array_agg(h.id ORDER BY h.waiting_ms DESC NULLS LAST, h.blocked_total DESC NULLS LAST, h.at))[1],
+        count(*) FILTER (WHERE h.idle_ms >= 1000),
+        count(*) FILTER (WHERE h.idle_ms >= 10000),
+        count(*) FILTER (WHERE h.idle_ms >= 60000),
+        count(*) FILTER (WHERE h.idle_ms >= 600000)
+    FROM unblock.history h
+    WHERE h.at >= history_summary.since AND h.at < history_summary.until
+    GROUP BY h.kind, h.rule, h.query_id, h.query
+    ORDER BY sum(h.waiting_ms) DESC NULLS LAST, count(*) DESC, h.kind, h.rule, h.query;
+END;
+COMMENT ON FUNCTION unblock.history_summary(timestamptz, timestamptz) IS 'Incidents between two moments by kind, rule and last statement: how many, what they cost, the worst one, and how many of them an idle_blocker_limit of 1 s, 10 s, 1 min or 10 min would have ended';
+
+CREATE FUNCTION unblock.incident(id text) RETURNS text
+    LANGUAGE sql STABLE PARALLEL RESTRICTED
+BEGIN ATOMIC
+    SELECT concat_ws(E'\n',
+        format('Incident %s: %s', h.id, h.kind) ||
+            CASE WHEN h.rule IS NOT NULL THEN format(' by pg_unblock.%s', h.rule) ELSE '' END,
+        format('At       %s', date_trunc('seconds', h.at)) ||
+            CASE WHEN h.ended_at IS NOT NULL THEN format(' to %s', date_trunc('seconds', h.ended_at)) ELSE '' END,
+        CASE
+            WHEN h.rule = 'horizon_age_limit' THEN
+                format('Limit    %s transactions, measured %s', h.limit_ms, h.measured_ms)
+            WHEN h.kind = 'fuse' THEN format('Limit    %s actions in a minute', h.limit_ms)
+            WHEN h.kind = 'pause' AND h.limit_ms IS NOT NULL THEN format('For      %s s', round(h.limit_ms / 1000.0, 1))
+            WHEN h.kind = 'episode' THEN format('Lasted   %s s', round(h.measured_ms / 1000.0, 1))
+            WHEN h.limit_ms IS NOT NULL THEN
+                format('Limit    %s s, measured %s s', round(h.limit_ms / 1000.0, 1), round(h.measured_ms / 1000.0, 1))
+        END,
+        CASE WHEN h.pid IS NOT NULL THEN format('Session  %s',
+            concat_ws(', ',
+                CASE WHEN h.pid = 0 THEN 'prepared transaction' ELSE format('%s %s', h.pid, h.backend_type) END,
+                'user ' || h.usename, 'database ' || h.datname, 'application ' || nullif(h.application_name, ''),
+                'client ' || host(h.client_addr), h.state)) END,
+        CASE WHEN h.pid IS NOT NULL AND coalesce(h.backend_start, h.xact_start) IS NOT NULL THEN format('Began    %s',
+            concat_ws(', ', 'session ' || date_trunc('seconds', h.backend_start),
+                'transaction ' || date_trunc('seconds', h.xact_start), 'xid ' || h.backend_xid,
+                h.locks_held || CASE h.locks_held WHEN 1 THEN ' lock' ELSE ' locks' END)) END,
+        CASE WHEN h.blocked_total > 0 THEN format('Blocked  %s',
+            concat_ws(', ',
+                h.blocked_total || CASE h.blocked_total WHEN 1 THEN ' session' ELSE ' sessions' END,
+                'the longest for ' || round(h.longest_wait_ms / 1000.0, 1) || ' s',
+                'through ' || h.mode || ' on ' || h.lock)) END,
+        'Lost     ' || round(nullif(h.waiting_ms, 0) / 1000.0, 1) || ' s of session time',
+        'For      process ' || h.for_pid,
+        'Asked by ' || h.asked_by || ' with ' || h.function || '()',
+        CASE WHEN h.kind NOT IN ('fuse', 'pause') OR h.outcome IS NOT NULL THEN
+            format('Outcome  %s', coalesce(h.outcome || ' after ' || round(h.outcome_ms / 1000.0, 3) || ' s', h.outcome,
+                CASE h.kind WHEN 'episode' THEN 'going on' ELSE 'not known yet' END)) END,
+        'Query id ' || h.query_id,
+        E'Last statement\n' || h.query,
+        E'Chain\n' || h.chain,
+        CASE WHEN h.chain IS NOT NULL AND h.relation IS NOT NULL AND h.lock !~ 'relation [0-9]+( of |$)' THEN
+            format('Relation %s is %s.', h.relation, regexp_replace(h.lock, '^(relation |.* of )', '')) END)
+    FROM unblock.history h
+    WHERE h.id = incident.id;
+END;
+COMMENT ON FUNCTION unblock.incident(text) IS 'One incident as text, fit for a ticket; null if there is none of that id';
+
+-- Figures for monitoring. They count all sessions, and so are for roles that may see all.
+
+CREATE FUNCTION unblock.metrics(
+    OUT name text,
+    OUT labels jsonb,
+    OUT value double precision,
+    OUT help text,
+    OUT type text
+)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'pg_unblock_metrics';
+COMMENT ON FUNCTION unblock.metrics() IS 'Figures for monitoring systems';
+REVOKE EXECUTE ON FUNCTION unblock.metrics() FROM PUBLIC;
+GRANT EXECUTE ON FUNCTION unblock.metrics() TO pg_monitor;
+CREATE VIEW unblock.metrics AS SELECT * FROM unblock.metrics();
+COMMENT ON VIEW unblock.metrics IS 'Figures for monitoring systems';
+COMMENT ON COLUMN unblock.metrics.name IS 'Name of the metric';
+COMMENT ON COLUMN unblock.metrics.labels IS 'Labels that tell its values apart';
+COMMENT ON COLUMN unblock.metrics.value IS 'The value now';
+COMMENT ON COLUMN unblock.metrics.help IS 'What it means';
+COMMENT ON COLUMN unblock.metrics.type IS 'gauge, or counter: only grows, and begins anew with the server';
+GRANT SELECT ON unblock.metrics TO pg_monitor;
+
 CREATE FUNCTION unblock.tree() RETURNS SETOF text
     LANGUAGE c VOLATILE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'pg_unblock_tree';

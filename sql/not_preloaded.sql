@@ -11,6 +11,12 @@ SELECT * FROM unblock.stats;
 SELECT count(*) FROM unblock.stats();
 \echo :LAST_ERROR_SQLSTATE
 SELECT count(*) FROM unblock.effective_limits;
+SELECT count(*) FROM unblock.history;
+SELECT count(*) FROM unblock.history_summary();
+SELECT unblock.incident('1-1');
+SELECT count(*) FROM unblock.metrics;
+SELECT count(*) FROM unblock.incident;
+SHOW pg_unblock.history_size;
 SELECT unblock.pause('1 min');
 SELECT unblock.resume();
 SELECT count(*) FROM unblock.horizon WHERE xmin IS NULL;

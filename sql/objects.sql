@@ -16,21 +16,21 @@ WHERE pronamespace = 'unblock'::regnamespace AND pronargs > 0 ORDER BY proname;
 -- Columns of the reports.
 SELECT attrelid::regclass AS view, attname AS column, format_type(atttypid, atttypmod) AS type
 FROM pg_attribute a JOIN pg_class c ON c.oid = attrelid
-WHERE relnamespace = 'unblock'::regnamespace AND attnum > 0 ORDER BY relname, attnum;
+WHERE relnamespace = 'unblock'::regnamespace AND relkind IN ('r', 'v') AND attnum > 0 ORDER BY relname, attnum;
 SELECT p AS function, ordinality AS number, name, type::regtype
 FROM unnest(ARRAY['unblock.check', 'unblock.terminate', 'unblock.cancel', 'unblock.terminate_idle', 'unblock.clear_path',
-	'unblock.locks_held']::regproc[]) p
+	'unblock.locks_held', 'unblock.history_summary']::regproc[]) p
 	JOIN pg_proc ON oid = p, unnest(proargnames, proallargtypes, proargmodes) WITH ORDINALITY AS a (name, type, mode)
 WHERE mode = 'o' ORDER BY p::text COLLATE "C", ordinality;
 
--- Each view has the columns of the function of its name.
+-- Each view has the columns of the function of its name, if there is one.
 SELECT relname, array_agg(attname::text ORDER BY attnum) = proargnames[pronargs + 1:]
 	AND array_agg(atttypid ORDER BY attnum) = proallargtypes[pronargs + 1:] AS same_columns
 FROM pg_class c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0
 	JOIN pg_proc ON proname = relname AND pronamespace = relnamespace
-WHERE relnamespace = 'unblock'::regnamespace GROUP BY relname, pronargs, proargnames, proallargtypes ORDER BY 1;
+WHERE relnamespace = 'unblock'::regnamespace AND relkind = 'v' GROUP BY relname, pronargs, proargnames, proallargtypes ORDER BY 1;
 
--- Every object has a comment, and everybody may use it, but for pause() and resume().
+-- Every object has a comment, and everybody may use it, but for pause(), resume(), metrics and the table.
 SELECT pg_describe_object(classid, objid, 0) AS without_comment
 FROM pg_depend
 WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_unblock') AND deptype = 'e'

@@ -22,6 +22,11 @@ BEGIN
 END
 $$;
 
+-- Settings that only the server's start can change.
+SELECT name, setting, context, vartype, min_val, max_val, boot_val, short_desc <> '' AS described
+FROM pg_settings WHERE name LIKE 'pg\_unblock.%' AND context = 'postmaster' ORDER BY name COLLATE "C";
+SET pg_unblock.history_size = 100;
+
 -- Its figures.
 SELECT counter, unit, value >= 0 AND value = round(value) OR unit = 'us' AS plausible FROM unblock.stats;
 SELECT bool_and(value >= 0) AS times FROM unblock.stats WHERE unit = 'us';
@@ -95,6 +100,24 @@ SELECT t.pid FROM dblink('victim', 'SELECT pg_backend_pid()') t (pid int) \gset
 SELECT outcome FROM unblock.terminate(:pid);
 SELECT grown('manual_terminated') AS manual, grown('terminated') AS terminated;
 SELECT dblink_disconnect('victim');
+
+-- Both are in the history, and soon in its table, of which this is not the database.
+SELECT turn(), turn();
+SELECT kind, rule, state, outcome, datname = current_database() AS here, usename = current_user AS own,
+	asked_by = current_user AS asked, function, limit_ms, measured_ms >= limit_ms AS at_limit, blocked_total, source
+FROM unblock.history ORDER BY at DESC, id DESC LIMIT 2;
+SELECT count(*) FROM unblock.incident;
+SELECT unblock.incident((SELECT id FROM unblock.history ORDER BY at DESC, id DESC LIMIT 1)) ~ '^Incident \w+-\d+: manual_terminate\n' AS text;
+SELECT unblock.incident('1-1') IS NULL AS unknown;
+SELECT kind, rule, incidents >= 1 AS some FROM unblock.history_summary(now() - interval '1 hour', 'infinity') WHERE rule IS NOT NULL;
+SELECT count(*) FROM unblock.history_summary('infinity');
+SELECT unblock.incidents_in_memory(NULL);
+
+-- Metrics are told from each other by name and labels.
+SELECT count(*) > 20 AS some, count(DISTINCT (name, labels)) = count(*) AS distinct, bool_and(name ~ '^pg_unblock_[a-z_]+$') AS names,
+	bool_and(help ~ '\.$') AS help, bool_and(type = 'counter' OR name !~ '_total$') AND bool_and(type = 'gauge' OR name ~ '_total$') AS types,
+	bool_and(jsonb_typeof(labels) = 'object') AS labels
+FROM unblock.metrics;
 
 DROP FUNCTION grown, turn;
 DROP VIEW next;

@@ -4,7 +4,7 @@
 -- Without preloading they are known once the module has been loaded.
 LOAD 'pg_unblock';
 SELECT name, setting, unit, context, vartype, min_val, max_val, enumvals, boot_val, short_desc <> '' AS described
-FROM pg_settings WHERE name LIKE 'pg\_unblock.%' ORDER BY name COLLATE "C";
+FROM pg_settings WHERE name LIKE 'pg\_unblock.%' AND context <> 'postmaster' ORDER BY name COLLATE "C";
 
 -- A limit is nothing or at least 100 ms, so that nobody means seconds and gets milliseconds.
 SET pg_unblock.idle_blocker_limit = 5;
@@ -57,11 +57,16 @@ SHOW pg_unblock.idle_blockers_limit;
 -- Some belong to the configuration file alone.
 SET pg_unblock.max_actions_per_minute = 5;
 SET pg_unblock.explain_actions = off;
+SET pg_unblock.report_after = '1min';
+SET pg_unblock.history_retention = 0;
+SET pg_unblock.history_query_text = off;
 
 -- Nothing bad gets into the configuration file.
 ALTER SYSTEM SET pg_unblock.idle_blocker_limit = '5';
 ALTER SYSTEM SET pg_unblock.mode = 'enforced';
 ALTER SYSTEM SET pg_unblock.max_actions_per_minute = -1;
+ALTER SYSTEM SET pg_unblock.report_after = '5';
+ALTER SYSTEM SET pg_unblock.history_retention = '-1d';
 SELECT count(*) FROM pg_file_settings WHERE name LIKE 'pg\_unblock.%';
 
 -- SET LOCAL ends with its transaction.

@@ -108,4 +108,19 @@ std::vector<ChainRow> chains(const WaitGraph& graph) {
 	return Forest(graph).rows();
 }
 
+std::vector<ChainRow> chain_of(std::span<const ChainRow> rows, Index node) {
+	const auto found = std::ranges::find(rows, node, &ChainRow::node);
+	if (found == rows.end())
+		return {};
+	const auto chain = std::ranges::equal_range(rows, found->chain, {}, &ChainRow::chain);
+	std::vector<ChainRow> copy(chain.begin(), chain.end());
+	const auto first = static_cast<Index>(chain.begin() - rows.begin());
+	for (ChainRow& row : copy) {
+		row.chain = 1;
+		if (row.parent != kNone)
+			row.parent -= first;
+	}
+	return copy;
+}
+
 } // namespace unblock::core

@@ -25,12 +25,6 @@ const RuleFacts& facts_of(Rule rule) noexcept {
 constexpr std::uint32_t kEnding = flag(Rule::queued_blocker) - 1;
 static_assert(Rule::queued_blocker < Rule::active_blocker && kRules == 8);
 
-// What tells a session's transaction from its next one. `idle` sessions and, because the server clears
-// its start, aborted transactions are told by their present spell instead.
-Time transaction_of(const Session& session) noexcept {
-	return session.xact_start != 0 ? session.xact_start : -session.state_start;
-}
-
 } // namespace
 
 const Turn& Policy::look(const WaitGraph& graph, const ClusterSettings& cluster, Micros monotonic) {

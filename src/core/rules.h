@@ -123,6 +123,12 @@ constexpr bool idle_in_transaction(const Session& session) noexcept {
 	return session.state == State::idle_in_transaction || session.state == State::idle_in_transaction_aborted;
 }
 
+// What tells a session's transaction from its next one. `idle` sessions and, because the server clears
+// its start, aborted transactions are told by their present spell instead.
+constexpr Time transaction_of(const Session& session) noexcept {
+	return session.xact_start != 0 ? session.xact_start : -session.state_start;
+}
+
 // Only client backends that stand for themselves are acted upon. O(1).
 bool is_client(const Session& session, Index index) noexcept;
 

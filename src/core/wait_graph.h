@@ -136,4 +136,8 @@ struct ChainRow {
 // A cycle that no root holds is drawn from its member that frees most. O(n log n). Throws std::bad_alloc.
 std::vector<ChainRow> chains(const WaitGraph& graph);
 
+// Of these rows those of the one chain that a node is in, as a forest of their own; none if it is in none.
+// O(rows). Throws std::bad_alloc.
+std::vector<ChainRow> chain_of(std::span<const ChainRow> rows, Index node);
+
 } // namespace unblock::core

@@ -79,9 +79,43 @@ Farewell note_for(core::Action action, const char* function) {
 	return note;
 }
 
+namespace {
+
+// What is known of the session before it is signalled. nullptr: there is no history, or no such session.
+Incident* draft(const Target& target, const Farewell& note) {
+	if (incidents() == nullptr)
+		return nullptr;
+	Collected& collected = *collect(Purpose::recording);
+	const core::WaitGraph& graph = graph_of(collected);
+	const auto sessions = collected.snapshot.sessions;
+	const auto found = std::ranges::find_if(sessions, [&target](const core::Session& session) {
+		return session.pid == target.pid && session.backend_start == target.backend_start;
+	});
+	Incident* incident =
+	    found == sessions.end()
+	        ? draft_incident(target.pid, target.backend_start)
+	        : draft_incident(collected, graph, static_cast<core::Index>(found - sessions.begin()));
+	incident->kind = note.action == core::Action::terminate ? Incident::Kind::manual_terminate
+	                                                        : Incident::Kind::manual_cancel;
+	incident->by = note.role;
+	incident->function = note.function;
+	return incident;
+}
+
+} // namespace
+
 void act(Outcome& outcome, const Target& target, const Farewell& note) {
 	const core::Action action = note.action;
-	switch (send(target, action, settings.explain_actions ? &note : nullptr)) {
+	Incident* incident = draft(target, note);
+	const Sent sent = send(target, action, settings.explain_actions ? &note : nullptr);
+	const int kill_error = errno;
+	uint64 number = 0;
+	if (sent == Sent::sent && incident != nullptr) {
+		incident->signalled_at = monotonic_now();
+		number = remember_manual(*incident);
+	}
+	errno = kill_error;
+	switch (sent) {
 	case Sent::sent:
 		if (action == core::Action::terminate) {
 			outcome.backend_start = target.backend_start;
@@ -90,7 +124,7 @@ void act(Outcome& outcome, const Target& target, const Farewell& note) {
 			tell(outcome, "canceled", "The statement was told to stop.");
 			count(kManualCancelled);
 		}
-		log_manual_action(note, target.pid, outcome.usename ? outcome.usename : "");
+		log_manual_action(note, target.pid, outcome.usename ? outcome.usename : "", number);
 		break;
 	case Sent::gone:
 		tell(outcome, "gone", "There is no such session any more.");

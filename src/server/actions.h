@@ -37,7 +37,7 @@ core::Micros length_argument(FunctionCallInfo fcinfo, int number, const char* ar
 // Who acts, for the client that it happens to. `function` with its schema.
 Farewell note_for(core::Action action, const char* function);
 
-// Signals and says how it went; a terminated session's end is still to be waited for.
+// Signals, records, and says how it went; a terminated session's end is still to be waited for.
 void act(Outcome& outcome, const Target& target, const Farewell& note);
 
 // Waits until the sessions that were told to end are gone, or the time has passed.

@@ -396,7 +396,8 @@ SessionNames session_names(const Names& names, SessionSlot* slot, int pid, Oid d
 Collected* collect(Purpose purpose) {
 	const core::Micros start = monotonic_now();
 	const bool reporting = purpose == Purpose::reporting;
-	Arrays& a = reporting ? make_arrays() : kept_arrays();
+	const bool enforcing = purpose == Purpose::enforcing;
+	Arrays& a = enforcing ? kept_arrays() : make_arrays();
 	const StatusTexts texts = reporting ? make_status_texts() : StatusTexts{};
 	auto* collected = allocate<Collected>(1, MCXT_ALLOC_ZERO);
 
@@ -410,10 +411,10 @@ Collected* collect(Purpose purpose) {
 	read_details(a, collected->snapshot.now, reporting ? &texts : nullptr, take_texts);
 
 	InForce file;
-	if (reporting)
-		file_values(file);
-	else
+	if (enforcing)
 		current_values(file);
+	else
+		file_values(file);
 	apply_limits(a, file);
 
 	if (reporting) {
@@ -424,7 +425,7 @@ Collected* collect(Purpose purpose) {
 			a.locks[i].label = lock_label(names, a.tags[i]);
 		mask_sessions(a, names);
 		close_names(names);
-	} else
+	} else if (enforcing)
 		read_runs(a);
 	for (core::Index i = 0; i < a.lock_count; ++i) {
 		a.locks[i].database = lock_database(a.tags[i]);

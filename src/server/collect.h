@@ -38,6 +38,7 @@ struct Collected {
 enum class Purpose {
 	enforcing, // numbers only, reads no catalog; limits as this process's file says
 	reporting, // with texts and names, masked for the current user
+	recording, // for one record of the history: as for the enforcer, from any process
 };
 
 // The snapshot holds all processes that wait for a lock or hold an awaited one, and all client sessions

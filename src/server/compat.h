@@ -244,6 +244,28 @@ inline void* guc_extra(std::size_t size) {
 	return malloc(size);
 }
 
+// --- workers -----------------------------------------------------------------------------------------
+
+inline int recorder_flags() {
+	return BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
+}
+
+struct NamedSetting {
+	const char* name;
+	const char* value;
+};
+inline std::span<const NamedSetting> recorder_settings() {
+	static constexpr NamedSetting all[] = {
+	    {"search_path", "pg_catalog, pg_temp"},
+	    {"statement_timeout", "0"},
+	    {"lock_timeout", "0"},
+	    {"idle_in_transaction_session_timeout", "0"},
+	    {"synchronous_commit", "local"},
+	    {"default_transaction_isolation", "read committed"},
+	};
+	return all;
+}
+
 // --- wait events -------------------------------------------------------------------------------------
 
 inline uint32 enforcer_wait_event() {

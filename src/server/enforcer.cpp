@@ -8,8 +8,11 @@
 #include "boundary.h"
 #include "collect.h"
 #include "farewell.h"
+#include "history.h"
 #include "log_line.h"
+#include "memory.h"
 #include "process_runs.h"
+#include "recorder.h"
 #include "shared_state.h"
 #include "signal.h"
 #include "watch_list.h"
@@ -25,6 +28,8 @@ struct Memory {
 	core::Clock clock;
 	core::Policy policy;
 	core::StatementWaits waits;
+	core::Episodes episodes;
+	uint64 adopted = 0; // the newest incident that was looked at, see adopt_manual_actions()
 };
 
 void publish_file_values(const InForce& file) {
@@ -70,24 +75,9 @@ Collected* collect_on_steady_clock() {
 	}
 }
 
-// The strongest mode in which the session holds, or wants, the lock of a wait against the waiter.
-core::LockMode mode_against(const core::Snapshot& snapshot, const core::Session& session,
-                            const core::Waiter& waiter, bool queued) {
-	const core::Lock& lock = snapshot.locks[waiter.lock];
-	core::ModeMask modes = 0;
-	if (queued) {
-		for (const core::Waiter& ahead : snapshot.queue_of(lock))
-			if (snapshot.sessions[ahead.session].leader == session.leader)
-				modes |= core::bit(ahead.mode);
-	} else
-		for (const core::Holder& holder : snapshot.holders_of(lock))
-			if (snapshot.sessions[holder.session].leader == session.leader)
-				modes |= holder.modes;
-	return core::strongest(modes & core::conflicts_of(waiter.mode));
-}
-
 // What the ended client will be told.
-Farewell farewell_of(const Collected& collected, const core::Decision& decision) {
+Farewell farewell_of(const Collected& collected, const core::WaitGraph& graph,
+                     const core::Decision& decision) {
 	const core::Snapshot& snapshot = collected.snapshot;
 	const core::Session& session = snapshot.sessions[decision.session];
 	Farewell farewell = {};
@@ -107,7 +97,8 @@ Farewell farewell_of(const Collected& collected, const core::Decision& decision)
 	const core::Waiter& waiter = snapshot.waiters[decision.waiter];
 	farewell.has_lock = true;
 	farewell.lock = collected.tags[waiter.lock];
-	farewell.mode = mode_against(snapshot, session, waiter, decision.must_block == core::MustBlock::in_queue);
+	farewell.mode =
+	    core::mode_against(graph, decision.session, waiter, decision.must_block == core::MustBlock::in_queue);
 	return farewell;
 }
 
@@ -139,14 +130,222 @@ Sent end_session(const Collected& collected, const core::Decision& decision, con
 	            settings.explain_actions ? &farewell : nullptr);
 }
 
-void carry_out(Memory& memory, const Collected& collected, const core::Decision& decision) {
+// --- the history -------------------------------------------------------------------------------------
+
+// Adds up what recording costs a turn.
+class Stopwatch {
+public:
+	explicit Stopwatch(core::Micros& sum) : sum_(sum), start_(monotonic_now()) {}
+	void stop() { sum_ += monotonic_now() - start_; }
+
+private:
+	core::Micros& sum_;
+	core::Micros start_;
+};
+
+Incident::Kind kind_of(const core::Decision& decision) {
+	if (decision.action == core::Action::terminate)
+		return decision.dry_run ? Incident::Kind::would_terminate : Incident::Kind::terminate;
+	return decision.dry_run ? Incident::Kind::would_cancel : Incident::Kind::cancel;
+}
+
+Incident* incident_of(const Memory& memory, Collected& collected, const core::WaitGraph& graph,
+                      const core::Decision& decision, const Farewell& farewell) {
+	const core::Session& session = collected.sessions[decision.session];
+	Incident* incident = draft_incident(collected, graph, decision.session);
+	if (const core::Episode* episode = memory.episodes.of(session))
+		incident->waiting = episode->waiting;
+	incident->idle = memory.policy.counted(session).sum;
+	incident->kind = kind_of(decision);
+	incident->has_rule = true;
+	incident->rule = decision.rule;
+	incident->limit = decision.limit;
+	incident->measured = decision.measured;
+	incident->since_cancel = decision.since_cancel;
+	incident->preempting = farewell.preempting;
+	if (farewell.has_lock) {
+		incident->has_lock = true;
+		incident->lock = farewell.lock;
+		incident->mode = farewell.mode;
+	}
+	return incident;
+}
+
+// What changes of an episode from look to look.
+void follow(Incident& incident, const core::Episode& episode, core::Micros idle) {
+	incident.measured = episode.blocked;
+	incident.waiting = episode.waiting;
+	incident.idle = std::max(incident.idle, idle);
+}
+
+Incident* incident_of(Collected& collected, const core::WaitGraph& graph, const core::Episode& episode,
+                      core::Index session, core::Micros idle) {
+	Incident* incident = draft_incident(collected, graph, session);
+	incident->kind = Incident::Kind::episode;
+	incident->at = episode.begin;
+	incident->limit = settings.report_after * core::Micros{1000};
+	follow(*incident, episode, idle);
+	return incident;
+}
+
+void begin_episode(Collected& collected, const core::WaitGraph& graph, core::Episode& episode,
+                   core::Index session, core::Micros idle, core::Micros& recording) {
+	Stopwatch watch(recording);
+	const Incident* incident = incident_of(collected, graph, episode, session, idle);
+	episode.record = remember(*incident);
+	watch.stop();
+	count(kEpisodes);
+	log_episode_begin(*incident, episode.record);
+}
+
+// The chain at its peak.
+void grow_episode(Collected& collected, const core::WaitGraph& graph, const core::Episode& episode,
+                  core::Index session, core::Micros idle, core::Micros& recording) {
+	if (episode.record == 0)
+		return;
+	Stopwatch watch(recording);
+	const Incident* incident = incident_of(collected, graph, episode, session, idle);
+	incidents()->change(episode.record, false, [incident](Incident& recorded) {
+		const core::Micros idle_before = recorded.idle;
+		const core::Micros limit = recorded.limit;
+		recorded = *incident;
+		recorded.idle = std::max(recorded.idle, idle_before);
+		recorded.limit = limit;
+	});
+	watch.stop();
+}
+
+Incident::Outcome outcome_of(const core::Episode& episode) {
+	if (!episode.told)
+		return Incident::Outcome::by_itself;
+	return *episode.told == core::Action::terminate ? Incident::Outcome::terminated
+	                                                : Incident::Outcome::canceled;
+}
+
+void end_episode(const core::Episode& episode) {
+	Incident* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
+	incident->pid = episode.pid;
+	incident->xid = episode.xid;
+	incident->blocked = episode.peak;
+	const auto end = [&episode](Incident& recorded) {
+		follow(recorded, episode, 0);
+		recorded.ended_at = episode.end;
+		recorded.outcome = outcome_of(episode);
+		recorded.took = episode.blocked;
+	};
+	end(*incident);
+	// Its record may have made way for others since.
+	if (episode.record != 0)
+		incidents()->change(episode.record, false, [incident, &end](Incident& recorded) {
+			end(recorded);
+			*incident = recorded;
+		});
+	log_episode_end(*incident, episode.record);
+}
+
+void tell_episodes(const Memory& memory, Collected& collected, const core::WaitGraph& graph,
+                   const core::Episodes::Look& look, core::Micros& recording) {
+	for (const core::Episodes::Change& change : look.changes) {
+		core::Episode& episode = *change.episode;
+		const core::Micros idle =
+		    change.session == core::kNone ? 0 : memory.policy.counted(collected.sessions[change.session]).sum;
+		switch (change.what) {
+		case core::Episodes::What::begins:
+			begin_episode(collected, graph, episode, change.session, idle, recording);
+			break;
+		case core::Episodes::What::grows:
+			grow_episode(collected, graph, episode, change.session, idle, recording);
+			break;
+		case core::Episodes::What::goes_on:
+			if (episode.record != 0)
+				incidents()->change(episode.record, true,
+				                    [&](Incident& recorded) { follow(recorded, episode, idle); });
+			break;
+		case core::Episodes::What::ends:
+			end_episode(episode);
+			break;
+		}
+	}
+}
+
+core::Action action_of(Incident::Kind kind) {
+	return kind == Incident::Kind::terminate || kind == Incident::Kind::manual_terminate
+	           ? core::Action::terminate
+	           : core::Action::cancel;
+}
+
+// Watches those that a role has signalled since the last turn.
+void adopt_manual_actions(Memory& memory) {
+	const IncidentRing& ring = *incidents();
+	const uint64 newest = ring.newest();
+	if (memory.adopted == newest)
+		return;
+	auto* incident = allocate<Incident>(1);
+	const uint64 first = newest > ring.size() ? newest - ring.size() : 0;
+	for (uint64 number = std::max(memory.adopted, first) + 1; number <= newest; ++number) {
+		const IncidentRing::State state = ring.read(ring.index_of(number), *incident);
+		const bool manual = incident->kind == Incident::Kind::manual_terminate ||
+		                    incident->kind == Incident::Kind::manual_cancel;
+		if (IncidentRing::number(state) != number || !manual)
+			continue;
+		watch(*incident, number);
+		memory.episodes.told(incident->pid, incident->backend_start, action_of(incident->kind));
+	}
+	memory.adopted = newest;
+}
+
+// Goes on with what a previous life of the enforcer has left open.
+void resume_history(Memory& memory) {
+	const IncidentRing& ring = *incidents();
+	auto* incident = allocate<Incident>(1);
+	for (uint32 place = 0; place < ring.size(); ++place) {
+		const uint64 number = IncidentRing::number(ring.read(place, *incident));
+		const bool open = incident->outcome == Incident::Outcome::unknown ||
+		                  incident->outcome == Incident::Outcome::still_there;
+		if (number == 0 || !open)
+			continue;
+		if (incident->kind < Incident::Kind::episode)
+			watch(*incident, number);
+		if (incident->kind != Incident::Kind::episode)
+			continue;
+		core::Episode episode;
+		episode.pid = incident->pid;
+		episode.backend_start = incident->backend_start;
+		episode.transaction = incident->xact_start != 0 ? incident->xact_start : -incident->state_start;
+		episode.local_xid = incident->local_xid;
+		episode.xid = incident->xid;
+		episode.begin = incident->at;
+		episode.blocked = incident->measured;
+		episode.waiting = incident->waiting;
+		episode.peak = incident->blocked;
+		episode.record = number;
+		core_phase([&memory, &episode] { memory.episodes.resume(episode); });
+	}
+	memory.adopted = ring.newest();
+}
+
+// --- decisions ---------------------------------------------------------------------------------------
+
+void carry_out(Memory& memory, Collected& collected, const core::WaitGraph& graph,
+               const core::Decision& decision, core::Micros& recording) {
 	const core::Session& session = collected.sessions[decision.session];
 	const bool terminate = decision.action == core::Action::terminate;
-	const Farewell farewell = farewell_of(collected, decision);
+	const Farewell farewell = farewell_of(collected, graph, decision);
 	const char* line = action_line(collected, decision, farewell);
+	Stopwatch drafting(recording);
+	Incident* incident = incident_of(memory, collected, graph, decision, farewell);
+	drafting.stop();
+	const auto keep = [&](Counter counter) {
+		count(counter);
+		count_by_rule(decision.rule, counter);
+		Stopwatch adding(recording);
+		const uint64 number = remember(*incident);
+		adding.stop();
+		watch(*incident, number);
+		log_action(line, number);
+	};
 	if (decision.dry_run) {
-		count(terminate ? kWouldTerminate : kWouldCancel);
-		log_action(line);
+		keep(terminate ? kWouldTerminate : kWouldCancel);
 		return;
 	}
 	if (enforcement_paused_for() > 0) { // since the decision
@@ -155,8 +354,9 @@ void carry_out(Memory& memory, const Collected& collected, const core::Decision&
 	}
 	const Sent sent = end_session(collected, decision, farewell);
 	const int kill_error = errno;
+	incident->signalled_at = monotonic_now();
 	memory.policy.carried_out(decision, session,
-	                          sent == Sent::sent ? std::optional(monotonic_now()) : std::nullopt);
+	                          sent == Sent::sent ? std::optional(incident->signalled_at) : std::nullopt);
 	errno = kill_error;
 	if (sent == Sent::failed)
 		ereport(WARNING, (errmsg("could not send signal to process %d: %m", session.pid)));
@@ -164,10 +364,8 @@ void carry_out(Memory& memory, const Collected& collected, const core::Decision&
 		count(kChangedInTime);
 		return;
 	}
-	count(terminate ? kTerminated : kCancelled);
-	if (terminate)
-		watch(session.pid, session.backend_start);
-	log_action(line);
+	memory.episodes.told(session.pid, session.backend_start, decision.action);
+	keep(terminate ? kTerminated : kCancelled);
 }
 
 // Lets reports know what is remembered from look to look.
@@ -187,11 +385,20 @@ void tell_fuse(const core::Turn& turn) {
 	if (!turn.fuse_blew_now)
 		return;
 	count(kFuseBlown);
+	auto* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
+	incident->kind = Incident::Kind::fuse;
+	incident->at = GetCurrentTimestamp();
+	incident->limit = settings.max_actions_per_minute;
+	remember(*incident);
 	ereport(
 	    WARNING,
 	    (errmsg("pg_unblock stopped ending sessions after %d in one minute", settings.max_actions_per_minute),
 	     errdetail("More have broken their limits. Enforcement goes on when the minute has passed."),
 	     errhint("If so many ends are intended, raise pg_unblock.max_actions_per_minute.")));
+}
+
+std::optional<core::Micros> sooner(std::optional<core::Micros> a, std::optional<core::Micros> b) {
+	return !a || (b && *b < *a) ? b : a;
 }
 
 // Looks once, acts, and returns for how many ms nothing can happen; -1: for ever.
@@ -202,8 +409,10 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 	follow_clocks(memory, moment);
 	auto* graph = Owned<core::WaitGraph>::in(CurrentMemoryContext);
 	const core::Turn* turn = nullptr;
+	const core::Episodes::Look* episodes = nullptr;
 	core::Micros graph_time = 0;
-	core_phase([&memory, collected, graph, &cluster, &moment, &turn, &graph_time] {
+	const core::Micros report_after = settings.report_after * core::Micros{1000};
+	core_phase([&memory, collected, graph, &cluster, &moment, &turn, &episodes, &graph_time, report_after] {
 		const core::Snapshot& snapshot = collected->snapshot;
 		memory.clock.correct({collected->sessions, snapshot.sessions.size()},
 		                     {collected->waiters, snapshot.waiters.size()});
@@ -212,6 +421,7 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 		graph->make(snapshot);
 		graph_time = monotonic_now() - begin;
 		turn = &memory.policy.look(**graph, cluster, moment.monotonic);
+		episodes = &memory.episodes.look(**graph, report_after, moment.monotonic);
 	});
 	Statistics& statistics = shared_state()->statistics;
 	count(kLooks);
@@ -220,15 +430,23 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 	record(statistics.partition_time, collected->partition_time);
 	record(statistics.graph_time, static_cast<uint64>(graph_time));
 
+	core::Micros recording = 0;
 	for (const core::Decision& decision : turn->decisions)
-		carry_out(memory, *collected, decision);
+		carry_out(memory, *collected, **graph, decision, recording);
+	tell_episodes(memory, *collected, **graph, *episodes, recording);
+	pg_atomic_fetch_add_u64(&statistics.waited, episodes->waited);
+	if (!turn->decisions.empty() || !episodes->changes.empty()) {
+		count(kRecorded);
+		record(statistics.record_time, static_cast<uint64>(recording));
+	}
 	publish_accounts(memory, *collected);
 	tell_fuse(*turn);
-	if (!turn->sleep)
+	const std::optional<core::Micros> sleep = sooner(turn->sleep, episodes->sleep);
+	if (!sleep)
 		return -1;
 	constexpr core::Micros per_millisecond = 1000;
 	const core::Micros spent = monotonic_now() - moment.monotonic;
-	const core::Micros left = std::max<core::Micros>(*turn->sleep - spent, 0);
+	const core::Micros left = std::max<core::Micros>(*sleep - spent, 0);
 	return static_cast<long>(std::min<core::Micros>((left + per_millisecond - 1) / per_millisecond, INT_MAX));
 }
 
@@ -242,21 +460,25 @@ long take_turn(Memory& memory) {
 	current_values(file);
 	publish_file_values(file);
 	const uint32 smallest = smallest_limit(file);
+	adopt_manual_actions(memory);
 	const long watching = look_after_watched();
 	long sleep = -1;
-	if (smallest != 0 && file.values[kSettingMode] != static_cast<int>(core::Mode::off)) {
+	const bool wanted = smallest != 0 || settings.report_after != 0;
+	if (wanted && file.values[kSettingMode] != static_cast<int>(core::Mode::off)) {
 		constexpr core::Micros per_millisecond = 1000;
 		core::ClusterSettings cluster;
 		cluster.smallest_limit = smallest * per_millisecond;
 		cluster.max_actions_per_minute = settings.max_actions_per_minute;
 		cluster.paused_for = enforcement_paused_for();
 		sleep = look_and_act(memory, cluster);
-		pg_atomic_write_u32(&shared->plan, smallest);
+		if (smallest != 0)
+			pg_atomic_write_u32(&shared->plan, smallest);
 	} else
 		pg_atomic_write_u32(&shared->fuse_is_blown, 0);
 	count(kTurns);
-	if (watching >= 0 && (sleep < 0 || watching < sleep))
-		sleep = watching;
+	for (const long other : {watching, keep_recording()})
+		if (other >= 0 && (sleep < 0 || other < sleep))
+			sleep = other;
 	return sleep;
 }
 
@@ -280,6 +502,7 @@ void take_place(Memory& memory) {
 	auto* memory = Owned<Memory>::in(TopMemoryContext);
 	core_phase([memory] { memory->make(); });
 	take_place(**memory);
+	resume_history(**memory);
 	const MemoryContext turn_context =
 	    AllocSetContextCreate(TopMemoryContext, "pg_unblock turn", ALLOCSET_DEFAULT_SIZES);
 	for (;;) {

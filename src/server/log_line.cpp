@@ -40,6 +40,22 @@ void add_names(StringInfo line, const NamesInSlot& names, const core::Session& s
 		appendStringInfo(line, " user=%u database=%u", session.role, session.database);
 }
 
+// Whose episode it is.
+void add_root(StringInfo line, const Incident& incident) {
+	if (incident.pid != 0)
+		appendStringInfo(line, " pid=%d", incident.pid);
+	else
+		appendStringInfo(line, " xid=%u", incident.xid);
+	if (*NameStr(incident.role_name) != '\0')
+		add_text(line, "user", NameStr(incident.role_name));
+	else
+		appendStringInfo(line, " user=%u", incident.role);
+	if (*NameStr(incident.database_name) != '\0')
+		add_text(line, "database", NameStr(incident.database_name));
+	else
+		appendStringInfo(line, " database=%u", incident.database);
+}
+
 } // namespace
 
 const char* action_line(const Collected& collected, const core::Decision& decision,
@@ -82,11 +98,13 @@ const char* action_line(const Collected& collected, const core::Decision& decisi
 	return line.data;
 }
 
-void log_action(const char* line) {
-	ereport(LOG, (errmsg_internal("%s", line), errhidestmt(true)));
+void log_action(const char* line, uint64 incident) {
+	ereport(LOG, (incident == 0 ? errmsg_internal("%s", line)
+	                            : errmsg_internal("%s incident=%s", line, incident_id(incident)),
+	              errhidestmt(true)));
 }
 
-void log_manual_action(const Farewell& note, int pid, const char* victim_role) {
+void log_manual_action(const Farewell& note, int pid, const char* victim_role, uint64 incident) {
 	const auto name = core::name(note.action);
 	StringInfoData line;
 	initStringInfo(&line);
@@ -94,24 +112,58 @@ void log_manual_action(const Farewell& note, int pid, const char* victim_role) {
 	                 static_cast<int>(name.size()), name.data(), NameStr(note.function), pid);
 	add_text(&line, "user", victim_role);
 	add_text(&line, "by", NameStr(note.role));
-	log_action(line.data);
+	log_action(line.data, incident);
 }
 
-void log_pause(core::Micros length) {
+void log_pause(core::Micros length, uint64 incident) {
 	StringInfoData line;
 	initStringInfo(&line);
 	appendStringInfoString(&line, "pg_unblock: action=pause");
 	add_text(&line, "for", duration_text(length).text);
 	add_text(&line, "by", current_role_name());
-	log_action(line.data);
+	log_action(line.data, incident);
 }
 
-void log_resume() {
+void log_resume(uint64 incident) {
 	StringInfoData line;
 	initStringInfo(&line);
 	appendStringInfoString(&line, "pg_unblock: action=resume");
 	add_text(&line, "by", current_role_name());
-	log_action(line.data);
+	log_action(line.data, incident);
+}
+
+void log_episode_begin(const Incident& incident, uint64 number) {
+	StringInfoData line;
+	initStringInfo(&line);
+	appendStringInfoString(&line, "pg_unblock: episode=begin");
+	add_root(&line, incident);
+	add_text(&line, "application", NameStr(incident.application));
+	if (const char* state = state_name(incident.state))
+		add_text(&line, "state", state);
+	if (incident.xact_start != 0)
+		add_text(&line, "xact_start", timestamptz_to_str(incident.xact_start));
+	appendStringInfo(&line, " blocked=%u lasted=%s", incident.blocked, duration_text(incident.measured).text);
+	if (incident.has_lock) {
+		const char* database = NameStr(incident.database_name);
+		add_text(&line, "lock",
+		         lock_label(only_database(incident.database, *database == '\0' ? nullptr : database),
+		                    incident.lock));
+		const auto mode = core::name(incident.mode);
+		appendStringInfo(&line, " mode=%.*s", static_cast<int>(mode.size()), mode.data());
+	}
+	add_text(&line, "query", incident.query);
+	log_action(line.data, number);
+}
+
+void log_episode_end(const Incident& incident, uint64 number) {
+	StringInfoData line;
+	initStringInfo(&line);
+	appendStringInfoString(&line, "pg_unblock: episode=end");
+	add_root(&line, incident);
+	appendStringInfo(&line, " lasted=%s peak=%u waiting=%s", duration_text(incident.measured).text,
+	                 incident.blocked, duration_text(incident.waiting).text);
+	add_text(&line, "outcome", outcome_name(incident.outcome));
+	log_action(line.data, number);
 }
 
 } // namespace unblock::server

@@ -9,11 +9,18 @@ namespace unblock::server {
 Settings settings = {
     .max_actions_per_minute = 30,
     .explain_actions = true,
+    .report_after = 10'000,
+    .history_query_text = true,
+    .history_retention = 30 * 24 * 60,
+    .history_size = 1024,
+    .history_database = nullptr,
 };
 
 namespace {
 
-constexpr int kSmallestLimit = 100;              // ms
+constexpr int kSmallestLimit = 100;  // ms
+constexpr int kSmallestHistory = 16; // incidents
+constexpr int kLargestHistory = 100'000;
 constexpr int kCountTransactions = 1000;         // ms between two looks
 constexpr int kMostTransactions = 2'000'000'000; // as autovacuum_freeze_max_age: ids are compared modulo 2^32
 
@@ -99,13 +106,16 @@ bool is_length(int32 value) {
 	return value == 0 || value >= kSmallestLimit;
 }
 
+bool check_length(int* value, void**, GucSource) {
+	if (is_length(*value))
+		return true;
+	GUC_check_errdetail("A limit is 0 (none) or at least %d ms.", kSmallestLimit);
+	GUC_check_errhint("A number without a unit counts milliseconds; write \"5s\" or \"5min\".");
+	return false;
+}
+
 bool check_limit(int* value, void** extra, GucSource source) {
-	if (!is_length(*value)) {
-		GUC_check_errdetail("A limit is 0 (none) or at least %d ms.", kSmallestLimit);
-		GUC_check_errhint("A number without a unit counts milliseconds; write \"5s\" or \"5min\".");
-		return false;
-	}
-	return remember_source(extra, source);
+	return check_length(value, extra, source) && remember_source(extra, source);
 }
 
 // The file's values are not published: an idle session does not re-read the file, the enforcer does.
@@ -158,6 +168,31 @@ void define_session_settings(std::integer_sequence<int, numbers...>) {
 	(define_session_setting<numbers>(), ...);
 }
 
+void define_history_settings() {
+	DefineCustomIntVariable("pg_unblock.report_after",
+	                        "Records and logs a blocking episode that lasts longer than this.",
+	                        "0 means none.", &settings.report_after, settings.report_after, 0, INT_MAX,
+	                        PGC_SIGHUP, GUC_UNIT_MS, check_length, nullptr, nullptr);
+	DefineCustomBoolVariable("pg_unblock.history_query_text",
+	                         "Whether the history has the texts of statements; if not, only query ids.",
+	                         nullptr, &settings.history_query_text, settings.history_query_text, PGC_SIGHUP,
+	                         0, nullptr, nullptr, nullptr);
+	DefineCustomIntVariable("pg_unblock.history_retention",
+	                        "For how long incidents are kept in the table unblock.incident.",
+	                        "0 means for ever.", &settings.history_retention, settings.history_retention, 0,
+	                        INT_MAX, PGC_SIGHUP, GUC_UNIT_MIN, nullptr, nullptr, nullptr);
+	if (!process_shared_preload_libraries_in_progress)
+		return;
+	DefineCustomIntVariable("pg_unblock.history_size", "Incidents kept in shared memory.", nullptr,
+	                        &settings.history_size, settings.history_size, kSmallestHistory, kLargestHistory,
+	                        PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+	DefineCustomStringVariable(
+	    "pg_unblock.history_database",
+	    "Database whose table unblock.incident keeps the history, if it has the extension.",
+	    "Empty: the history is kept in shared memory only.", &settings.history_database, "postgres",
+	    PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+}
+
 } // namespace
 
 void define_settings() {
@@ -170,6 +205,7 @@ void define_settings() {
 	DefineCustomBoolVariable("pg_unblock.explain_actions", "Whether ended or canceled clients are told why.",
 	                         nullptr, &settings.explain_actions, settings.explain_actions, PGC_SIGHUP, 0,
 	                         nullptr, nullptr, nullptr);
+	define_history_settings();
 	MarkGUCPrefixReserved("pg_unblock");
 }
 

@@ -41,6 +41,12 @@ struct InForce {
 struct Settings {
 	int max_actions_per_minute;
 	bool explain_actions;
+	int report_after; // ms; 0: never
+	bool history_query_text;
+	int history_retention; // minutes; 0: for ever
+	// Only where the module is preloaded.
+	int history_size;       // incidents
+	char* history_database; // empty: none
 };
 extern Settings settings;
 

@@ -8,6 +8,7 @@ namespace unblock::server {
 namespace {
 
 SharedState* state = nullptr;
+IncidentRing* history = nullptr;
 shmem_request_hook_type previous_request_hook = nullptr;
 shmem_startup_hook_type previous_startup_hook = nullptr;
 
@@ -16,10 +17,15 @@ Size shared_size() {
 	                mul_size(sizeof(SessionSlot), static_cast<Size>(compat::backend_count())));
 }
 
+Size history_bytes() {
+	return IncidentRing::bytes(static_cast<uint32>(settings.history_size));
+}
+
 void on_request() {
 	if (previous_request_hook)
 		previous_request_hook();
 	RequestAddinShmemSpace(shared_size());
+	RequestAddinShmemSpace(history_bytes());
 }
 
 void initialize(Measure& measure) {
@@ -30,10 +36,14 @@ void initialize(Measure& measure) {
 
 void initialize(Statistics& statistics) {
 	for (Measure* measure : {&statistics.look_time, &statistics.snapshot_time, &statistics.partition_time,
-	                         &statistics.graph_time, &statistics.end_time})
+	                         &statistics.graph_time, &statistics.end_time, &statistics.record_time})
 		initialize(*measure);
 	for (pg_atomic_uint64& counter : statistics.count)
 		pg_atomic_init_u64(&counter, 0);
+	for (auto& rule : statistics.by_rule)
+		for (pg_atomic_uint64& counter : rule)
+			pg_atomic_init_u64(&counter, 0);
+	pg_atomic_init_u64(&statistics.waited, 0);
 }
 
 void initialize(SharedState& shared) {
@@ -51,6 +61,11 @@ void initialize(SharedState& shared) {
 	pg_atomic_init_u64(&shared.clock_monotonic, 0);
 	pg_atomic_init_u64(&shared.clock_steady_since, 0);
 	initialize(shared.statistics);
+	shared.boot = GetCurrentTimestamp();
+	pg_atomic_init_u32(&shared.recorder_pid, 0);
+	pg_atomic_init_u32(&shared.recorder_result, 0);
+	pg_atomic_init_u64(&shared.recorded, 0);
+	pg_atomic_init_u32(&shared.history_table, InvalidOid);
 	shared.slot_count = compat::backend_count();
 	for (int i = 0; i < shared.slot_count; ++i)
 		initialize_slot(shared.slots[i]);
@@ -64,6 +79,12 @@ void on_startup() {
 	state = static_cast<SharedState*>(ShmemInitStruct("pg_unblock", shared_size(), &found));
 	if (!found)
 		initialize(*state);
+	void* memory = ShmemInitStruct("pg_unblock history", history_bytes(), &found);
+	if (found)
+		history = static_cast<IncidentRing*>(memory);
+	else
+		history = IncidentRing::make(memset(memory, 0, history_bytes()),
+		                             static_cast<uint32>(settings.history_size));
 	LWLockRelease(AddinShmemInitLock);
 }
 
@@ -150,6 +171,15 @@ uint32 smallest_limit(const InForce& file) {
 void count(Counter counter) {
 	if (state != nullptr)
 		pg_atomic_fetch_add_u64(&state->statistics.count[counter], 1);
+}
+
+void count_by_rule(core::Rule rule, Counter counter) {
+	pg_atomic_fetch_add_u64(&state->statistics.by_rule[static_cast<std::size_t>(rule)][counter - kTerminated],
+	                        1);
+}
+
+IncidentRing* incidents() {
+	return history;
 }
 
 void record(Measure& measure, uint64 value) {

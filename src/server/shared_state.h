@@ -2,7 +2,9 @@
 // enforcer tells everybody. Exists only if the module is preloaded.
 #pragma once
 
+#include "incident.h"
 #include "session_slot.h"
+#include "../core/ring.h"
 
 namespace unblock::server {
 
@@ -27,8 +29,13 @@ enum Counter : int {
 	kClockSteps,
 	kManualTerminated,
 	kManualCancelled,
+	kRecorded, // turns that recorded something
+	kEpisodes, // reported
 	kCounters,
 };
+
+// What a rule leads to: kTerminated to kWouldCancel.
+constexpr int kRuleActions = kWouldCancel - kTerminated + 1;
 
 struct Statistics {
 	pg_atomic_uint64 count[kCounters];
@@ -37,6 +44,10 @@ struct Statistics {
 	Measure partition_time; // of that, with the lock manager's partition locks held
 	Measure graph_time;     // of look_time, making the wait graph
 	Measure end_time;       // from the signal to the end of the session
+	Measure record_time;    // of a turn with something to record, the time that this took
+	// By rule: terminated, canceled, and what would have been.
+	pg_atomic_uint64 by_rule[core::kRules][kRuleActions];
+	pg_atomic_uint64 waited; // µs of session time that lock waits have taken up, as far as looks saw
 };
 
 struct SharedState {
@@ -57,6 +68,14 @@ struct SharedState {
 	pg_atomic_uint64 clock_steady_since;
 
 	Statistics statistics;
+
+	// When this memory was made: with its number it names an incident.
+	TimestampTz boot;
+	// The recorder, see recorder.h.
+	pg_atomic_uint32 recorder_pid; // 0: there is none
+	pg_atomic_uint32 recorder_result;
+	pg_atomic_uint64 recorded;      // Ring::changes() that the table has
+	pg_atomic_uint32 history_table; // OID of the table that it went to
 
 	int slot_count;
 	SessionSlot slots[FLEXIBLE_ARRAY_MEMBER];
@@ -87,8 +106,15 @@ void file_values(InForce& file);
 // The smallest limit in force anywhere, in the file or in a session, in ms (see soonest_breach()); 0: none.
 uint32 smallest_limit(const InForce& file);
 
+// Counts what a rule led to: kTerminated, kCancelled, kWouldTerminate or kWouldCancel.
+void count_by_rule(core::Rule rule, Counter counter);
+
 // Adds one to a counter; nothing without preloading.
 void count(Counter counter);
+
+// The history; nullptr if the module is not preloaded.
+using IncidentRing = core::Ring<Incident>;
+IncidentRing* incidents();
 
 // From the enforcer alone.
 void record(Measure& measure, uint64 value);

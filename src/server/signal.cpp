@@ -149,15 +149,22 @@ Sent send(const Target& target, core::Action action, const Farewell* farewell) {
 	return result;
 }
 
-bool is_present(int pid, TimestampTz backend_start) {
+Presence find_session(int pid, TimestampTz backend_start, Status* status) {
 	LWLockAcquire(ProcArrayLock, LW_SHARED);
 	PGPROC* proc = BackendPidGetProcWithLock(pid);
-	Status status;
 	// An entry that cannot be read now belongs to somebody; another start time to somebody else.
-	const bool present = proc != nullptr &&
-	                     (!read_status(proc, pid, &status, nullptr) || status.backend_start == backend_start);
+	Presence presence = Presence::gone;
+	if (proc != nullptr && !read_status(proc, pid, status, nullptr))
+		presence = Presence::unreadable;
+	else if (proc != nullptr && status->backend_start == backend_start)
+		presence = Presence::present;
 	LWLockRelease(ProcArrayLock);
-	return present;
+	return presence;
+}
+
+bool is_present(int pid, TimestampTz backend_start) {
+	Status status;
+	return find_session(pid, backend_start, &status) != Presence::gone;
 }
 
 } // namespace unblock::server

@@ -49,7 +49,10 @@ Target target_of(const core::Session& session);
 // pg_cancel_backend do. Takes and releases ProcArrayLock; raises nothing.
 Sent send(const Target& target, core::Action action, const Farewell* farewell);
 
-// Whether the process of this session is still there.
+// Whether the process of this session is still there, and its status. One whose entry cannot be read now is
+// taken for present.
+enum class Presence { gone, unreadable, present };
+Presence find_session(int pid, TimestampTz backend_start, Status* status);
 bool is_present(int pid, TimestampTz backend_start);
 
 } // namespace unblock::server

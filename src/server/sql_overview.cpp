@@ -29,6 +29,13 @@ void add_measure(Rows& rows, const char* name, Measure& measure, uint64 times) {
 	}
 }
 
+void add_count(Rows& rows, const char* name, uint64 value) {
+	rows.text(name);
+	rows.float8(static_cast<double>(value));
+	rows.text("count");
+	rows.end_row();
+}
+
 constexpr struct {
 	Counter counter;
 	const char* name;
@@ -45,6 +52,8 @@ constexpr struct {
     {kClockSteps, "clock_steps"},
     {kManualTerminated, "manual_terminated"},
     {kManualCancelled, "manual_canceled"},
+    {kRecorded, "recorded"},
+    {kEpisodes, "episodes"},
 };
 static_assert(lengthof(kCounterNames) == kCounters);
 
@@ -82,18 +91,17 @@ PGDLLEXPORT Datum pg_unblock_stats(PG_FUNCTION_ARGS) {
 	using namespace unblock::server;
 	SharedState* shared = require_shared_state();
 	Rows rows(fcinfo);
-	for (const auto& entry : kCounterNames) {
-		rows.text(entry.name);
-		rows.float8(static_cast<double>(counter_value(entry.counter)));
-		rows.text("count");
-		rows.end_row();
-	}
+	for (const auto& entry : kCounterNames)
+		add_count(rows, entry.name, counter_value(entry.counter));
+	add_count(rows, "incidents", incidents()->newest());
+	add_count(rows, "incidents_lost", incidents()->lost());
 	const uint64 looks = counter_value(kLooks);
 	add_measure(rows, "look_time", shared->statistics.look_time, looks);
 	add_measure(rows, "snapshot_time", shared->statistics.snapshot_time, looks);
 	add_measure(rows, "partition_lock_time", shared->statistics.partition_time, looks);
 	add_measure(rows, "graph_time", shared->statistics.graph_time, looks);
 	add_measure(rows, "end_time", shared->statistics.end_time, counter_value(kEndsSeen));
+	add_measure(rows, "record_time", shared->statistics.record_time, counter_value(kRecorded));
 	return 0;
 }
 }

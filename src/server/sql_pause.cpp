@@ -1,7 +1,9 @@
 // unblock.pause() and unblock.resume(): the enforcer acts on nobody for a while.
 
 #include "actions.h"
+#include "history.h"
 #include "log_line.h"
+#include "memory.h"
 #include "monotonic.h"
 #include "shared_state.h"
 
@@ -29,6 +31,18 @@ core::Micros after(core::Micros now, core::Micros length) {
 	return pg_add_s64_overflow(now, length, &moment) ? INT64_MAX : moment;
 }
 
+// The record of it.
+uint64 remember_pause(core::Micros length, Incident::Outcome outcome, const char* function) {
+	auto* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
+	incident->kind = Incident::Kind::pause;
+	incident->at = GetCurrentTimestamp();
+	incident->limit = length;
+	incident->outcome = outcome;
+	namestrcpy(&incident->by, current_role_name());
+	namestrcpy(&incident->function, function);
+	return remember_manual(*incident);
+}
+
 } // namespace
 
 } // namespace unblock::server
@@ -40,9 +54,9 @@ PGDLLEXPORT Datum pg_unblock_pause(PG_FUNCTION_ARGS) {
 	const auto length = pause_argument(fcinfo);
 	require_shared_state();
 	set_paused_until(after(monotonic_now(), length));
-	wake_enforcer(); // it sleeps until the end of an earlier, longer one
 	const TimestampTz until = after(GetCurrentTimestamp(), length);
-	log_pause(length);
+	// It wakes the enforcer too, which sleeps until the end of an earlier, longer one.
+	log_pause(length, remember_pause(length, Incident::Outcome::unknown, "unblock.pause"));
 	PG_RETURN_TIMESTAMPTZ(IS_VALID_TIMESTAMP(until) ? until : DT_NOEND);
 }
 
@@ -50,9 +64,8 @@ PG_FUNCTION_INFO_V1(pg_unblock_resume);
 PGDLLEXPORT Datum pg_unblock_resume(PG_FUNCTION_ARGS) {
 	using namespace unblock::server;
 	const bool was_paused = set_paused_until(0) > monotonic_now();
-	wake_enforcer();
 	if (was_paused)
-		log_resume();
+		log_resume(remember_pause(0, Incident::Outcome::resumed, "unblock.resume"));
 	PG_RETURN_BOOL(was_paused);
 }
 }

@@ -1,6 +1,7 @@
 // A list in the enforcer's own memory.
 
 #include "watch_list.h"
+#include "shared_state.h"
 #include "signal.h"
 
 namespace unblock::server {
@@ -14,59 +15,107 @@ constexpr core::Micros kLatest = core::kSecond;
 constexpr core::Micros kReportAfter = 10 * core::kSecond;
 
 struct Watched {
+	uint64 incident;
+	Incident::Kind kind;
 	int pid;
 	TimestampTz backend_start;
-	core::Micros signalled_at; // monotonic
+	TimestampTz xact_start;
+	TimestampTz state_start;
+	core::Micros since; // monotonic
 	bool reported;
+
+	bool is_terminated() const {
+		return kind == Incident::Kind::terminate || kind == Incident::Kind::manual_terminate;
+	}
+	bool is_canceled() const {
+		return kind == Incident::Kind::cancel || kind == Incident::Kind::manual_cancel;
+	}
+	// Others are looked at when the enforcer is awake anyway.
+	bool is_urgent() const { return is_terminated() || (is_canceled() && !reported); }
+	core::Micros age() const { return monotonic_now() - since; }
 };
 
 List* watched = NIL; // of Watched*, in TopMemoryContext
 
-void note_end(const Watched& session) {
-	count(kEndsSeen);
-	const uint64 took = static_cast<uint64>(monotonic_now() - session.signalled_at);
-	record(shared_state()->statistics.end_time, took);
-	ereport(DEBUG1, (errmsg_internal("pg_unblock: session %d was gone " UINT64_FORMAT " us after its signal",
-	                                 session.pid, took)));
+bool is_over(const Watched& entry) {
+	Status status;
+	switch (find_session(entry.pid, entry.backend_start, &status)) {
+	case Presence::gone:
+		return true;
+	case Presence::unreadable:
+		return false;
+	case Presence::present:
+		break;
+	}
+	if (entry.is_terminated())
+		return false;
+	if (entry.is_canceled() || entry.xact_start == 0) // an aborted transaction is known by its spell
+		return status.state_start != entry.state_start;
+	return status.xact_start != entry.xact_start;
 }
 
-void report_if_late(Watched& session) {
-	if (session.reported || monotonic_now() - session.signalled_at < kReportAfter)
+void note_end(const Watched& entry) {
+	const core::Micros took = entry.age();
+	if (!entry.is_terminated()) {
+		note_outcome(entry.incident,
+		             entry.is_canceled() ? Incident::Outcome::canceled : Incident::Outcome::by_itself, took);
 		return;
-	session.reported = true;
-	ereport(LOG, (errmsg("pg_unblock: session %d is still there %d s after it was told to end", session.pid,
-	                     static_cast<int>(kReportAfter / core::kSecond)),
-	              errhint("It will go when it next looks for signals. pg_unblock sends no SIGKILL, which "
-	                      "would reset every session.")));
+	}
+	note_outcome(entry.incident, Incident::Outcome::terminated, took);
+	count(kEndsSeen);
+	record(shared_state()->statistics.end_time, static_cast<uint64>(took));
+	ereport(DEBUG1, (errmsg_internal("pg_unblock: session %d was gone " INT64_FORMAT " us after its signal",
+	                                 entry.pid, took)));
+}
+
+void report_if_late(Watched& entry) {
+	if (entry.reported || !entry.is_urgent() || entry.age() < kReportAfter)
+		return;
+	entry.reported = true;
+	note_outcome(entry.incident, Incident::Outcome::still_there, entry.age());
+	if (entry.is_terminated())
+		ereport(LOG, (errmsg("pg_unblock: session %d is still there %d s after it was told to end", entry.pid,
+		                     static_cast<int>(kReportAfter / core::kSecond)),
+		              errhint("It will go when it next looks for signals. pg_unblock sends no SIGKILL, which "
+		                      "would reset every session.")));
 }
 
 } // namespace
 
-void watch(int pid, TimestampTz backend_start) {
+void watch(const Incident& incident, uint64 number) {
 	const MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
-	auto* session = static_cast<Watched*>(palloc(sizeof(Watched)));
-	*session = {pid, backend_start, monotonic_now(), false};
-	watched = lappend(watched, session);
+	auto* entry = static_cast<Watched*>(palloc(sizeof(Watched)));
+	*entry = {number,
+	          incident.kind,
+	          incident.pid,
+	          incident.backend_start,
+	          incident.xact_start,
+	          incident.state_start,
+	          incident.signalled_at != 0 ? incident.signalled_at : monotonic_now(),
+	          incident.outcome == Incident::Outcome::still_there};
+	watched = lappend(watched, entry);
 	MemoryContextSwitchTo(before);
 }
 
 long look_after_watched() {
 	constexpr core::Micros per_millisecond = 1000;
-	core::Micros next = kLatest;
+	core::Micros next = -per_millisecond;
 	ListCell* cell;
 	foreach (cell, watched) {
-		auto* session = static_cast<Watched*>(lfirst(cell));
-		if (is_present(session->pid, session->backend_start)) {
-			report_if_late(*session);
-			const core::Micros waited = monotonic_now() - session->signalled_at;
-			next = std::min(next, std::clamp(waited, kSoonest, kLatest));
+		auto* entry = static_cast<Watched*>(lfirst(cell));
+		if (is_over(*entry)) {
+			note_end(*entry);
+			watched = foreach_delete_current(watched, cell);
+			pfree(entry);
 			continue;
 		}
-		note_end(*session);
-		watched = foreach_delete_current(watched, cell);
-		pfree(session);
+		report_if_late(*entry);
+		if (!entry->is_urgent())
+			continue;
+		const core::Micros wait = std::clamp(entry->age(), kSoonest, kLatest);
+		next = next < 0 ? wait : std::min(next, wait);
 	}
-	return watched == NIL ? -1 : static_cast<long>(next / per_millisecond);
+	return static_cast<long>(next / per_millisecond);
 }
 
 } // namespace unblock::server

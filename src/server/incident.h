@@ -1,0 +1,108 @@
+// One record of the history: what was done to whom and why, or who kept others waiting.
+//
+// Of fixed size and without pointers, so that it fits into shared memory. OIDs are kept, and the names that
+// the sessions gave themselves; other names are looked up when the record is read. Longer texts are cut.
+#pragma once
+
+#include "collect.h"
+
+#include "../core/direct_waiters.h"
+#include "../core/episodes.h"
+
+namespace unblock::server {
+
+struct alignas(uint64) Incident {
+	enum class Kind : uint8 {
+		terminate,
+		cancel,
+		would_terminate,
+		would_cancel,
+		manual_terminate,
+		manual_cancel,
+		episode,
+		fuse,
+		pause,
+	};
+	enum class Outcome : uint8 {
+		unknown,     // yet
+		terminated,  // the session is gone
+		canceled,    // the statement is over
+		still_there, // after a while
+		by_itself,   // its transaction ended without a signal of ours
+		resumed,     // a pause
+	};
+	static constexpr int kSample = 8;
+	static constexpr int kQueryBytes = 1024;
+	static constexpr int kChainBytes = 3072;
+
+	struct Waiter {
+		int pid;
+		core::LockMode mode; // wanted
+		LOCKTAG lock;
+	};
+
+	TimestampTz at; // of an episode: its begin
+	Kind kind;
+	bool has_rule;
+	core::Rule rule;
+	Outcome outcome;
+	bool has_lock;
+	core::LockMode mode;       // held or, by a limit on queues, wanted
+	core::Micros limit;        // as in core::Decision; of a pause its length
+	core::Micros measured;     // of an episode: how long somebody waited
+	core::Micros took;         // until the outcome
+	core::Micros signalled_at; // monotonic; 0: nobody was
+	core::Micros since_cancel;
+	int preempting;
+
+	// The one who was ended or canceled, or the root of the episode. No pid: a prepared transaction, or
+	// nobody.
+	int pid;
+	core::Kind backend;
+	core::State state;
+	TimestampTz backend_start;
+	TimestampTz xact_start;
+	TimestampTz state_start;
+	TimestampTz query_start;
+	Oid database;
+	Oid role;
+	TransactionId xid;
+	LocalTransactionId local_xid;
+	int locks_held;
+	uint64 query_id;
+	NameData database_name; // empty: not known
+	NameData role_name;
+	NameData application;
+	SockAddr client;
+
+	// Who waited for it.
+	LOCKTAG lock; // one that it blocked them through
+	uint32 blocked;
+	int sampled;
+	core::Micros longest_wait;
+	Waiter sample[kSample];
+
+	TimestampTz ended_at; // of an episode; 0: goes on
+	core::Micros waiting; // session time lost
+	core::Micros idle;    // of `measured`, the time that it waited for its client: see blocking_idle_time
+
+	NameData by;       // the role that asked
+	NameData function; // … through this
+
+	char query[kQueryBytes];
+	char chain[kChainBytes]; // lines of tree(), in UTF-8
+};
+
+// "would_terminate".
+const char* kind_name(Incident::Kind kind);
+// "ended by itself"; nullptr while it is not known.
+const char* outcome_name(Incident::Outcome outcome);
+
+// What a snapshot for the enforcer or for a record tells of a session and of those who wait for it; the
+// session's texts are read now. Fills in texts of the snapshot. Zeros elsewhere. Palloc'd.
+Incident* draft_incident(Collected& collected, const core::WaitGraph& graph, core::Index session);
+
+// The same of a client that is in no transaction and no wait, and so in no snapshot.
+Incident* draft_incident(int pid, TimestampTz backend_start);
+
+} // namespace unblock::server
