@@ -56,7 +56,7 @@ sub exported {
 	my @lines;
 	while ($scraped =~ /^(pg_unblock_\w+)\{(.*)\} (\S+)$/gm) {
 		my ($name, $labels, $value) = ($1, $2, $3);
-		fail("$name is $value") unless $value =~ /^[\d.e+]+$/;
+		fail("$name is $value") if $value eq 'NaN';
 		$labels = join ',', sort grep { !/^server=/ } split /,/, $labels;
 		push @lines, join ' ', $name, $type{$name}, $help{$name}, $labels eq '' ? () : $labels;
 	}
