@@ -37,9 +37,12 @@ LockMode mode_against(const WaitGraph& graph, Index session, const Waiter& waite
 	const Index node = graph.node_of(session);
 	ModeMask modes = 0;
 	if (queued) {
-		for (const Waiter& ahead : snapshot.queue_of(lock))
+		for (const Waiter& ahead : snapshot.queue_of(lock)) {
+			if (&ahead == &waiter)
+				break;
 			if (graph.node_of(ahead.session) == node)
 				modes |= bit(ahead.mode);
+		}
 	} else
 		for (const Holder& holder : snapshot.holders_of(lock))
 			if (graph.node_of(holder.session) == node)

@@ -12,8 +12,8 @@ namespace unblock::core {
 // O(holders + waiters, and the sorting). Throws std::bad_alloc.
 std::vector<Index> direct_waiters(const WaitGraph& graph, Index session, std::size_t most);
 
-// The strongest mode in which the session's node holds or, `queued`, wants the lock of a wait against the
-// waiter. O(holders and waiters of the lock).
+// The strongest mode in which the session's node holds or, `queued` ahead of it, wants the lock of a wait
+// against the waiter, which is one of the snapshot's. O(holders and waiters of the lock).
 LockMode mode_against(const WaitGraph& graph, Index session, const Waiter& waiter, bool queued) noexcept;
 
 } // namespace unblock::core

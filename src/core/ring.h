@@ -142,7 +142,7 @@ public:
 					lost_.fetch_sub(1, std::memory_order_relaxed);
 				return;
 			}
-			const bool same = (before & kRevision) == (read_as & kRevision) && (before & kWriting) == 0;
+			const bool same = (before & kRevision) == (read_as & kRevision);
 			const State flag = same ? kSaved : kChanged;
 			if ((before & flag) != 0)
 				return;

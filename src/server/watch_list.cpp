@@ -23,6 +23,7 @@ struct Watched {
 	TimestampTz state_start;
 	core::Micros since; // monotonic
 	bool reported;
+	bool again; // it had been told to end before
 
 	bool is_terminated() const {
 		return kind == Incident::Kind::terminate || kind == Incident::Kind::manual_terminate;
@@ -62,6 +63,8 @@ void note_end(const Watched& entry) {
 		return;
 	}
 	note_outcome(entry.incident, Incident::Outcome::terminated, took);
+	if (entry.again)
+		return;
 	count(kEndsSeen);
 	record(shared_state()->statistics.end_time, static_cast<uint64>(took));
 	ereport(DEBUG1, (errmsg_internal("pg_unblock: session %d was gone " INT64_FORMAT " us after its signal",
@@ -73,7 +76,7 @@ void report_if_late(Watched& entry) {
 		return;
 	entry.reported = true;
 	note_outcome(entry.incident, Incident::Outcome::still_there, entry.age());
-	if (entry.is_terminated())
+	if (entry.is_terminated() && !entry.again)
 		ereport(LOG, (errmsg("pg_unblock: session %d is still there %d s after it was told to end", entry.pid,
 		                     static_cast<int>(kReportAfter / core::kSecond)),
 		              errhint("It will go when it next looks for signals. pg_unblock sends no SIGKILL, which "
@@ -83,6 +86,13 @@ void report_if_late(Watched& entry) {
 } // namespace
 
 void watch(const Incident& incident, uint64 number) {
+	bool again = false;
+	ListCell* cell;
+	foreach (cell, watched) {
+		const auto* other = static_cast<const Watched*>(lfirst(cell));
+		again = again || (other->is_terminated() && other->pid == incident.pid &&
+		                  other->backend_start == incident.backend_start);
+	}
 	const MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);
 	auto* entry = static_cast<Watched*>(palloc(sizeof(Watched)));
 	*entry = {number,
@@ -92,7 +102,8 @@ void watch(const Incident& incident, uint64 number) {
 	          incident.xact_start,
 	          incident.state_start,
 	          incident.signalled_at != 0 ? incident.signalled_at : monotonic_now(),
-	          incident.outcome == Incident::Outcome::still_there};
+	          incident.outcome == Incident::Outcome::still_there,
+	          again};
 	watched = lappend(watched, entry);
 	MemoryContextSwitchTo(before);
 }

@@ -26,6 +26,10 @@ is( $server->ask(
 		'pg_unblock.cancel_grace|10000|ms|superuser',
 		'pg_unblock.count_advisory_locks|off||superuser',
 		'pg_unblock.explain_actions|on||sighup',
+		'pg_unblock.history_database|postgres||postmaster',
+		'pg_unblock.history_query_text|on||sighup',
+		'pg_unblock.history_retention|43200|min|sighup',
+		'pg_unblock.history_size|1024||postmaster',
 		'pg_unblock.horizon_age_limit|0||superuser',
 		'pg_unblock.idle_blocker_limit|0|ms|superuser',
 		'pg_unblock.idle_in_transaction_limit|0|ms|superuser',
@@ -35,6 +39,7 @@ is( $server->ask(
 		'pg_unblock.preempt_idle_blockers_after|0|ms|superuser',
 		'pg_unblock.queued_blocker_limit|0|ms|superuser',
 		'pg_unblock.queued_blocker_waiters|1||superuser',
+		'pg_unblock.report_after|10000|ms|sighup',
 		'pg_unblock.transaction_limit|0|ms|superuser'),
 	'settings and their defaults: nothing is ended until a limit is set');
 like(($server->session->try("SET pg_unblock.no_such_setting = 1"))[1],

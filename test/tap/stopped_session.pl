@@ -31,11 +31,19 @@ is(join(' ', map { $_->{action} } $server->actions_on($stopped, $position)),
 	'terminate manual_terminate', 'the enforcer told it once');
 ok($server->is_present($stopped), 'and nothing worse was done');
 
+my %outcomes = map { $_->{kind} => $_ } $server->incidents("pid = $stopped->{pid}");
+is_deeply([ map { $outcomes{$_}{outcome} } qw(terminate manual_terminate) ], [ ('still there') x 2 ], 'as the history says');
+
 kill 'CONT', $stopped->{pid};
 $server->wait_until_gone($stopped);
 $server->wait_until("(SELECT value FROM unblock.stats WHERE counter = 'ends_seen') = 2");
 like($stopped->last_words, qr/^FATAL:  25P03: .*^DETAIL:  .*idle_in_transaction_limit is 200ms\.$/ms,
 	'when it goes, its client is told the first reason');
+
+%outcomes = map { $_->{kind} => $_ } $server->incidents("pid = $stopped->{pid}");
+is_deeply([ map { $outcomes{$_}{outcome} } qw(terminate manual_terminate) ],
+	[ ('terminated') x 2 ], 'and what has come of it, in the end');
+cmp_ok($outcomes{terminate}{outcome_ms}, '>=', 10_000, 'after how long');
 
 $server->stop;
 done_testing();

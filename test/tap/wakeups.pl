@@ -1,4 +1,5 @@
-# The enforcer sleeps until a limit could be broken, and for ever without one. Transactions are counted each second.
+# The enforcer sleeps until a limit could be broken or an episode be worth a report, and for ever without either.
+# Transactions are counted each second.
 
 use strict;
 use warnings FATAL => 'all';
@@ -8,7 +9,7 @@ use PgUnblock;
 use Test::More;
 use Time::HiRes qw(time);
 
-my $server = PgUnblock->preloaded('main');
+my $server = PgUnblock->preloaded('main', 'pg_unblock.report_after = 0');
 $server->ask("CREATE TABLE t (); CREATE ROLE lax LOGIN; ALTER ROLE lax SET pg_unblock.idle_blocker_limit = '2h'");
 
 # How many turns it takes while clients come and go, block each other and idle, over three seconds.
@@ -53,6 +54,15 @@ cmp_ok($time, '>', 3, 'a limit on the age of what is seen: about each second, no
 cmp_ok($time, '<', 20, 'nor much less');
 $server->set_in_file('pg_unblock.horizon_age_limit' => undef);
 cmp_ok(turns_meanwhile('lax', 'lax'), '<=', 1, 'not any more: hardly any turn');
+$server->set_in_file('pg_unblock.report_after' => '1h');
+cmp_ok(turns_meanwhile('lax', 'lax'), '<=', 1, 'episodes are reported after an hour: the same');
+$server->set_in_file('pg_unblock.report_after' => '1s');
+$server->wait_for_turn;
+$time = time_of_turns(5);
+cmp_ok($time, '>', 3,  'episodes are reported after a second: about each second, not more often');
+cmp_ok($time, '<', 20, 'nor much less');
+$server->set_in_file('pg_unblock.report_after' => 0);
+
 my $own = $server->session(options => '-c pg_unblock.horizon_age_limit=1000000');
 cmp_ok(time_of_turns(3), '>', 1.5, 'a limit of one session: while it is there');
 $own->quit;

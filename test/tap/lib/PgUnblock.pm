@@ -257,6 +257,23 @@ sub disagreements {
 SQL
 }
 
+# The history, oldest first: hashes.
+sub incidents {
+	my ($self, $condition) = @_;
+	my $rows = $self->ask('SELECT coalesce(json_agg(h ORDER BY at, length(id), id), $$[]$$) FROM unblock.history h'
+		  . ($condition ? " WHERE $condition" : ''));
+	return @{ JSON::PP->new->decode($rows) };
+}
+
+# Waits for the one incident of this condition.
+sub wait_for_incident {
+	my ($self, $condition) = @_;
+	$self->wait_until("EXISTS (SELECT FROM unblock.history WHERE $condition)");
+	my @found = $self->incidents($condition);
+	die scalar(@found) . " incidents: $condition" if @found != 1;
+	return $found[0];
+}
+
 # The limit that an idle session would break first, as reports tell it: "setting|action|limit".
 sub next_limit {
 	my ($self, $session) = @_;
@@ -277,24 +294,35 @@ sub log_since {
 	return slurp_file($self->logfile, $position);
 }
 
-# The enforcer's lines on what it did, in order: the pairs of each line in a hash, and `at`, the line's
+# The lines on what was done, in order: the pairs of each line in a hash, and `at`, the line's
 # epoch, which the server cuts to milliseconds.
 sub actions {
 	my ($self, $position) = @_;
-	my @actions;
+	return $self->_lines('action', $position);
+}
+
+# The same for begin and end of blocking episodes.
+sub episodes {
+	my ($self, $position) = @_;
+	return $self->_lines('episode', $position);
+}
+
+sub _lines {
+	my ($self, $kind, $position) = @_;
+	my @lines;
 	my $json = JSON::PP->new->allow_nonref;
 	for my $line (split /\n/, $self->log_since($position)) {
-		next unless $line =~ /^([\d.]+) \[(\d+)\] LOG:  pg_unblock: (action=.*)$/;
-		my %action = (at => $1, by => $2);
-		my $pairs  = $3;
+		next unless $line =~ /^([\d.]+) \[(\d+)\] LOG:  pg_unblock: ($kind=.*)$/;
+		my %found = (at => $1, by => $2);
+		my $pairs = $3;
 		while ($pairs =~ /\G(\w+)=("(?:[^"\\]|\\.)*"|\S*)(?: |$)/gc) {
 			my ($key, $value) = ($1, $2);
-			$action{$key} = $value =~ /^"/ ? $json->decode($value) : $value;
+			$found{$key} = $value =~ /^"/ ? $json->decode($value) : $value;
 		}
 		die "not made of pairs: $line" if (pos($pairs) // 0) < length $pairs;
-		push @actions, \%action;
+		push @lines, \%found;
 	}
-	return @actions;
+	return @lines;
 }
 
 sub actions_on {
