@@ -56,6 +56,7 @@ my ($at, $by, $xact_start) = delete @$action{qw(at by xact_start)};
 like(delete $action->{measured}, qr/^$TIME$/, 'what was measured');
 like($xact_start, qr/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00$/, 'the transaction');
 is($by, $server->enforcer_pid, 'written by the enforcer');
+like(delete $action->{incident}, qr/^[0-9a-f]+-\d+$/, 'its name in the history');
 is_deeply(
 	$action,
 	{   action      => 'terminate',
@@ -95,7 +96,7 @@ like(($busy->end_statement)[1],
 	qr/^ERROR:  57014: canceling statement due to user request\nDETAIL:  The statement was canceled by role "dba" with unblock\.cancel\(\)\.$/m,
 	'by whom the statement was canceled');
 like($server->log_since($position),
-	qr/^\S+ \[$dba->{pid}\] LOG:  pg_unblock: action=manual_cancel function=unblock\.cancel pid=$busy->{pid} user="\w+" by="dba"$/m,
+	qr/^\S+ \[$dba->{pid}\] LOG:  pg_unblock: action=manual_cancel function=unblock\.cancel pid=$busy->{pid} user="\w+" by="dba" incident=[0-9a-f]+-\d+$/m,
 	'the log says so too');
 $busy->query('ROLLBACK');
 

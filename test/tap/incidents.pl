@@ -110,10 +110,8 @@ $exempt->quit;
 # --- by hand ---
 $position = $server->log_position;
 $blocker  = $server->idle_session('LOCK TABLE features');
-$reader   = $server->waiting_session('SELECT count(*) FROM features');
-$server->ask("SET ROLE op");
-$server->ask("SELECT outcome FROM unblock.cancel($reader->{pid})");
-$server->ask('RESET ROLE');
+$reader   = $server->waiting_session('SELECT count(*) FROM features', user => 'app');
+is($server->session(user => 'op')->query("SELECT outcome FROM unblock.cancel($reader->{pid})"), 'canceled', 'a statement');
 $reader->end_statement;
 $incident = $server->wait_for_incident("pid = $reader->{pid} AND outcome IS NOT NULL");
 is("$incident->{kind} $incident->{outcome} by $incident->{asked_by} with $incident->{function}",
