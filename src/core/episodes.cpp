@@ -260,6 +260,10 @@ void Episodes::end(Episode& episode, bool transaction_is_over) {
 	look_.changes.push_back({&ended, kNone, What::ends});
 }
 
+bool Episodes::has_open() const noexcept {
+	return std::ranges::any_of(episodes_, [](const auto& entry) { return entry.second.reported; });
+}
+
 const Episode* Episodes::of(const Session& session) const noexcept {
 	const auto entry = episodes_.find(key_of(session.pid, session.xid));
 	return entry != episodes_.end() && is_of(entry->second, session) ? &entry->second : nullptr;

@@ -72,6 +72,9 @@ public:
 	// call. Throws std::bad_alloc.
 	const Look& look(const WaitGraph& graph, Micros report_after, Micros monotonic);
 
+	// Whether an episode was reported whose end is still to be told.
+	bool has_open() const noexcept;
+
 	// That of the session's present transaction, reported or not, as of the last look. nullptr: it has
 	// blocked nobody. O(1).
 	const Episode* of(const Session& session) const noexcept;

@@ -82,6 +82,11 @@ std::size_t width_of(char32_t code) noexcept {
 	return among(code, kZeroWidth) ? 0 : among(code, kWide) ? 2 : 1;
 }
 
+// ASCII that shows: most of what there is, and needs no look into the tables.
+constexpr bool is_plain(char32_t code) noexcept {
+	return code > ' ' && code < 0x7F;
+}
+
 bool separates(char32_t code) noexcept {
 	return code == ' ' || code == 0x00A0 || code == 0x3000 || among(code, kControls);
 }
@@ -164,6 +169,7 @@ std::string one_line(std::string_view text, std::size_t columns, std::string_vie
 		ellipsis_width = 0;
 	}
 	std::string line;
+	line.reserve(std::min(text.size(), columns));
 	std::size_t width = 0;
 	std::size_t cut = 0; // where the line has to end if an ellipsis follows
 	bool space = false;
@@ -171,7 +177,7 @@ std::string one_line(std::string_view text, std::size_t columns, std::string_vie
 		const Character next = first_character(text);
 		const std::string_view bytes = text.substr(0, next.bytes);
 		text.remove_prefix(next.bytes);
-		if (next.code != kInvalid && separates(next.code)) {
+		if (!is_plain(next.code) && next.code != kInvalid && separates(next.code)) {
 			space = !line.empty();
 			continue;
 		}

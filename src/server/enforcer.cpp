@@ -402,7 +402,7 @@ std::optional<core::Micros> sooner(std::optional<core::Micros> a, std::optional<
 }
 
 // Looks once, acts, and returns for how many ms nothing can happen; -1: for ever.
-long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
+long look_and_act(Memory& memory, const core::ClusterSettings& cluster, core::Micros report_after) {
 	const core::Micros start = monotonic_now();
 	Collected* collected = collect_on_steady_clock();
 	const core::ClockReading moment = moment_of(*collected);
@@ -411,7 +411,6 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster) {
 	const core::Turn* turn = nullptr;
 	const core::Episodes::Look* episodes = nullptr;
 	core::Micros graph_time = 0;
-	const core::Micros report_after = settings.report_after * core::Micros{1000};
 	core_phase([&memory, collected, graph, &cluster, &moment, &turn, &episodes, &graph_time, report_after] {
 		const core::Snapshot& snapshot = collected->snapshot;
 		memory.clock.correct({collected->sessions, snapshot.sessions.size()},
@@ -463,15 +462,16 @@ long take_turn(Memory& memory) {
 	adopt_manual_actions(memory);
 	const long watching = look_after_watched();
 	long sleep = -1;
-	const bool wanted = smallest != 0 || settings.report_after != 0;
-	if (wanted && file.values[kSettingMode] != static_cast<int>(core::Mode::off)) {
-		constexpr core::Micros per_millisecond = 1000;
+	constexpr core::Micros per_millisecond = 1000;
+	const bool off = file.values[kSettingMode] == static_cast<int>(core::Mode::off);
+	const core::Micros report_after = off ? 0 : settings.report_after * per_millisecond;
+	if ((smallest != 0 && !off) || report_after != 0 || memory.episodes.has_open()) {
 		core::ClusterSettings cluster;
 		cluster.smallest_limit = smallest * per_millisecond;
 		cluster.max_actions_per_minute = settings.max_actions_per_minute;
 		cluster.paused_for = enforcement_paused_for();
-		sleep = look_and_act(memory, cluster);
-		if (smallest != 0)
+		sleep = look_and_act(memory, cluster, report_after);
+		if (smallest != 0 && !off)
 			pg_atomic_write_u32(&shared->plan, smallest);
 	} else
 		pg_atomic_write_u32(&shared->fuse_is_blown, 0);
@@ -503,8 +503,10 @@ void take_place(Memory& memory) {
 	core_phase([memory] { memory->make(); });
 	take_place(**memory);
 	resume_history(**memory);
-	const MemoryContext turn_context =
-	    AllocSetContextCreate(TopMemoryContext, "pg_unblock turn", ALLOCSET_DEFAULT_SIZES);
+	// What a usual turn needs stays allocated: new pages would cost it more than its work does.
+	constexpr Size usual = 256 * 1024;
+	const MemoryContext turn_context = AllocSetContextCreate(TopMemoryContext, "pg_unblock turn", usual,
+	                                                         usual, ALLOCSET_DEFAULT_MAXSIZE);
 	for (;;) {
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();

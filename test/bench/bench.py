@@ -12,12 +12,13 @@ import core_curve
 import delay
 import enforcer
 import preload
+import record
 import reports
 import under_load
 import unrelated_locks
 from measuring import Targets, connect, execute
 
-SECTIONS = ("core", "reports", "curve", "unrelated", "enforcer", "delay", "load", "preload")
+SECTIONS = ("core", "reports", "curve", "unrelated", "enforcer", "record", "delay", "load", "preload")
 
 
 class Plan:
@@ -31,6 +32,7 @@ class Plan:
         self.lock_rounds = 3 if quick else 15
         self.looks = 30 if quick else 300
         self.enforcer_seconds = 2 if quick else 60
+        self.records = 5 if quick else 100
         self.delay_sessions = 10 if quick else 200
         self.delay_blockers = 5 if quick else 50
         self.load_pairs = 4 if quick else 100
@@ -69,6 +71,7 @@ def main():
         "curve": lambda: reports.bench_curve(arguments.data, plan),
         "unrelated": lambda: unrelated_locks.bench_unrelated_locks(plan, targets),
         "enforcer": lambda: enforcer.bench_enforcer(plan, targets),
+        "record": lambda: record.bench_record(plan, targets),
         "delay": lambda: delay.bench_delay(plan, targets),
         "load": lambda: under_load.bench_under_load(plan, targets),
         "preload": lambda: preload.bench_preload(arguments.data, plan),

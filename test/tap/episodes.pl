@@ -156,18 +156,23 @@ $root->query('COMMIT');
 $waiter->end_statement;
 end_of($position, $root);
 
-# --- not wanted ---
+# --- not wanted any more, or not at all ---
 for ([ 'pg_unblock.report_after', 0 ], [ 'pg_unblock.mode', 'off' ]) {
 	my ($setting, $value) = @$_;
 	my $before = $server->ask("SHOW $setting");
-	$server->set_in_file($setting => $value);
 	$position = $server->log_position;
 	$root     = $server->idle_session('LOCK TABLE u');
 	$waiter   = $server->waiting_session('SELECT * FROM u');
+	begin_of($position, $root);
+	$server->set_in_file($setting => $value);
+	is(end_of($position, $root)->{outcome}, 'ended by itself', "$setting = $value: what was begun is ended");
+	my $other  = $server->idle_session('LOCK TABLE t');
+	my $second = $server->waiting_session('SELECT * FROM t');
 	$server->ask('SELECT pg_sleep(2)');
-	is(scalar(lines_on($position, $root)), 0, "$setting = $value: no episodes");
-	$root->query('COMMIT');
-	$waiter->end_statement;
+	is(scalar(lines_on($position, $other)), 0, 'and no other begins');
+	is(scalar(lines_on($position, $root)),  2, 'nor the same again');
+	$_->query('COMMIT') for $root, $other;
+	$_->end_statement   for $waiter, $second;
 	$server->set_in_file($setting => $before);
 }
 
