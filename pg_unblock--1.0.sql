@@ -449,7 +449,9 @@ CREATE FUNCTION unblock.history_summary(
     RETURNS SETOF record
     LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
-    SELECT h.kind, h.rule, h.query_id, h.query, count(*), sum(h.blocked_total), round(sum(h.waiting_ms) / 1000, 1),
+    -- Statements of one query id are shown by the worst one's text.
+    SELECT h.kind, h.rule, h.query_id,
+        (array_agg(h.query ORDER BY h.waiting_ms DESC NULLS LAST, h.blocked_total DESC NULLS LAST, h.at))[1], count(*), sum(h.blocked_total), round(sum(h.waiting_ms) / 1000, 1),
         (array_agg(h.id ORDER BY h.waiting_ms DESC NULLS LAST, h.blocked_total DESC NULLS LAST, h.at))[1],
         count(*) FILTER (WHERE h.idle_ms >= 1000),
         count(*) FILTER (WHERE h.idle_ms >= 10000),
@@ -457,8 +459,8 @@ BEGIN ATOMIC
         count(*) FILTER (WHERE h.idle_ms >= 600000)
     FROM unblock.history h
     WHERE h.at >= history_summary.since AND h.at < history_summary.until
-    GROUP BY h.kind, h.rule, h.query_id, h.query
-    ORDER BY sum(h.waiting_ms) DESC NULLS LAST, count(*) DESC, h.kind, h.rule, h.query;
+    GROUP BY h.kind, h.rule, h.query_id, CASE WHEN h.query_id IS NULL THEN h.query END
+    ORDER BY sum(h.waiting_ms) DESC NULLS LAST, count(*) DESC, h.kind, h.rule, min(h.at);
 END;
 COMMENT ON FUNCTION unblock.history_summary(timestamptz, timestamptz) IS 'Incidents between two moments by kind, rule and last statement: how many, what they cost, the worst one, and how many of them an idle_blocker_limit of 1 s, 10 s, 1 min or 10 min would have ended';
 
