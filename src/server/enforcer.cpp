@@ -190,10 +190,10 @@ Incident* incident_of(Collected& collected, const core::WaitGraph& graph, const 
 
 void begin_episode(Collected& collected, const core::WaitGraph& graph, core::Episode& episode,
                    core::Index session, core::Micros idle, core::Micros& recording) {
-	Stopwatch watch(recording);
+	Stopwatch drafting(recording);
 	const Incident* incident = incident_of(collected, graph, episode, session, idle);
 	episode.record = remember(*incident);
-	watch.stop();
+	drafting.stop();
 	count(kEpisodes);
 	log_episode_begin(*incident, episode.record);
 }
@@ -203,7 +203,7 @@ void grow_episode(Collected& collected, const core::WaitGraph& graph, const core
                   core::Index session, core::Micros idle, core::Micros& recording) {
 	if (episode.record == 0)
 		return;
-	Stopwatch watch(recording);
+	Stopwatch drafting(recording);
 	const Incident* incident = incident_of(collected, graph, episode, session, idle);
 	incidents()->change(episode.record, false, [incident](Incident& recorded) {
 		const core::Micros idle_before = recorded.idle;
@@ -212,7 +212,7 @@ void grow_episode(Collected& collected, const core::WaitGraph& graph, const core
 		recorded.idle = std::max(recorded.idle, idle_before);
 		recorded.limit = limit;
 	});
-	watch.stop();
+	drafting.stop();
 }
 
 Incident::Outcome outcome_of(const core::Episode& episode) {
@@ -505,8 +505,8 @@ void take_place(Memory& memory) {
 	resume_history(**memory);
 	// What a usual turn needs stays allocated: new pages would cost it more than its work does.
 	constexpr Size usual = 256 * 1024;
-	const MemoryContext turn_context = AllocSetContextCreate(TopMemoryContext, "pg_unblock turn", usual,
-	                                                         usual, ALLOCSET_DEFAULT_MAXSIZE);
+	const MemoryContext turn_context =
+	    AllocSetContextCreate(TopMemoryContext, "pg_unblock turn", usual, usual, ALLOCSET_DEFAULT_MAXSIZE);
 	for (;;) {
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
