@@ -106,5 +106,39 @@ TEST(Chains, WaiterThatNobodyBlocksIsAChainOfItsOwn) {
 	EXPECT_EQ(drawn(b.snapshot()), (Words{"1:101."}));
 }
 
+// One chain of several stands by itself.
+TEST(ChainOf, IsAForestOfItsOwn) {
+	GraphBuilder b;
+	const auto worse = b.session(101);
+	const auto better = b.session(102);
+	const auto calm = b.session(109);
+	const auto one = b.lock("relation public.one");
+	const auto other = b.lock("relation public.other");
+	b.hold(one, worse, LockMode::exclusive).hold(other, better, LockMode::exclusive);
+	b.wait(one, b.session(103), LockMode::exclusive, ago(9)).wait(one, b.session(104), LockMode::exclusive);
+	const auto middle = b.session(105);
+	const auto last = b.session(106);
+	const auto row = b.lock("transaction 1");
+	b.wait(other, middle, LockMode::exclusive);
+	b.hold(row, middle, LockMode::exclusive).wait(row, last, LockMode::share);
+	const WaitGraph graph(b.snapshot());
+	const std::vector<ChainRow> all = chains(graph);
+	for (const Index member : {Index{better}, Index{middle}, Index{last}}) {
+		const std::vector<ChainRow> rows = chain_of(all, member);
+		ASSERT_EQ(rows.size(), 3U);
+		const Index nodes[] = {better, middle, last};
+		for (Index i = 0; i < 3; ++i) {
+			EXPECT_EQ(rows[i].node, nodes[i]);
+			EXPECT_EQ(rows[i].depth, i);
+			EXPECT_EQ(rows[i].chain, 1U);
+			EXPECT_EQ(rows[i].parent, i == 0 ? kNone : i - 1);
+			EXPECT_TRUE(rows[i].last);
+		}
+	}
+	EXPECT_EQ(chain_of(all, worse).size(), 3U);
+	EXPECT_EQ(chain_of(all, calm).size(), 0U);
+	EXPECT_EQ(chain_of({}, worse).size(), 0U);
+}
+
 } // namespace
 } // namespace unblock::core::test
