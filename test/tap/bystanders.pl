@@ -130,7 +130,7 @@ sub bystanders {
 	return $server->ask("SELECT string_agg(concat_ws(' ', backend_type, pid, backend_start), E'\\n'
 				ORDER BY backend_type, pid)
 		FROM pg_stat_activity
-		WHERE backend_type <> 'client backend'
+		WHERE backend_type NOT IN ('client backend', 'pg_unblock recorder')
 			AND (backend_type <> 'autovacuum worker' OR pid = ANY ('$autovacuum'))");
 }
 my $before   = bystanders();

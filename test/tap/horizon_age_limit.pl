@@ -9,10 +9,10 @@ use lib "$FindBin::RealBin/lib";
 use PgUnblock;
 use Test::More;
 
-# Nobody but this test begins transactions with ids.
+# Nobody but this test begins transactions with ids, the recorder neither.
 my $LIMIT  = 200;
 my $server = PgUnblock->preloaded('main', 'autovacuum = off', "pg_unblock.horizon_age_limit = $LIMIT",
-	'pg_unblock.max_actions_per_minute = 0');
+	'pg_unblock.max_actions_per_minute = 0', "pg_unblock.history_database = ''");
 $server->ask('
 	CREATE TABLE t (id int); INSERT INTO t VALUES (1);
 	CREATE ROLE dry LOGIN; ALTER ROLE dry SET pg_unblock.mode = dry_run; GRANT SELECT ON t TO dry;
