@@ -100,7 +100,8 @@ public:
 			if (!quiet && (now & kSaved) != 0)
 				after = (after & ~kSaved) | kChanged;
 		} while (!place.state.compare_exchange_weak(now, after, std::memory_order_acq_rel));
-		if (!quiet)
+		// Whoever has looked meanwhile has not seen it, and may take all for saved.
+		if ((after & kSaved) == 0)
 			changes_.fetch_add(1, std::memory_order_acq_rel);
 		return true;
 	}
