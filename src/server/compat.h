@@ -259,6 +259,7 @@ inline std::span<const NamedSetting> recorder_settings() {
 	    {"search_path", "pg_catalog, pg_temp"},
 	    {"statement_timeout", "0"},
 	    {"lock_timeout", "0"},
+	    {"temp_file_limit", "-1"},
 	    {"idle_in_transaction_session_timeout", "0"},
 	    {"synchronous_commit", "local"},
 	    {"default_transaction_isolation", "read committed"},
