@@ -18,6 +18,9 @@ constexpr core::Micros kBetweenLaunches = core::kSecond / 2;
 constexpr core::Micros kFirstStep = core::kSecond; // of the back-off, each one twice as long
 constexpr core::Micros kLastStep = 300 * core::kSecond;
 constexpr core::Micros kOnStandby = 10 * core::kSecond;
+// A recorder that has been at it for so long leaves the rest to the next one, so that DROP DATABASE, which
+// waits five seconds for sessions to leave, finds its moment however many incidents come.
+constexpr core::Micros kLongestRun = core::kSecond;
 
 // What came of a recorder; what it finds when it starts is `broken`.
 enum class Result : uint32 { broken, done, no_table };
@@ -40,7 +43,15 @@ long milliseconds_until(core::Micros moment) {
 	return static_cast<long>(std::max<core::Micros>(moment - monotonic_now(), 0) / per_millisecond) + 1;
 }
 
+bool has_incidents() {
+	return incidents()->changes() != 0;
+}
+
 void back_off(const char* reason, const char* hint) {
+	if (!has_incidents()) { // nothing to save: there was no table, or nobody could look for it
+		pg_atomic_write_u64(&shared_state()->recorded, 0);
+		return;
+	}
 	const bool is_last = launcher.step == kLastStep;
 	launcher.step = launcher.step == 0 ? kFirstStep : std::min(2 * launcher.step, kLastStep);
 	launcher.next = monotonic_now() + launcher.step;
@@ -89,15 +100,18 @@ bool is_running() {
 	return launcher.running != nullptr && GetBackgroundWorkerPid(launcher.running, &pid) != BGWH_STOPPED;
 }
 
+// At the start of the server, too: what its earlier lives have left open is to be closed. A standby leaves
+// that to the time after its promotion.
 bool is_pending() {
-	return *settings.history_database != '\0' &&
-	       incidents()->changes() != pg_atomic_read_u64(&shared_state()->recorded);
+	const uint64 recorded = pg_atomic_read_u64(&shared_state()->recorded);
+	return *settings.history_database != '\0' && incidents()->changes() != recorded &&
+	       (has_incidents() || !RecoveryInProgress());
 }
 
 // --- in the recorder ---------------------------------------------------------------------------------
 
-// The session's settings, whatever ALTER DATABASE says: nothing may time out, wait for a standby, or be found
-// in another schema.
+// The session's settings, whatever ALTER DATABASE says: nothing may time out, run out of its share of
+// the disk, wait for a standby, or be found in another schema.
 void settle_settings() {
 	for (const auto& [name, value] : compat::recorder_settings())
 		SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
@@ -199,17 +213,20 @@ Saved* save() {
 	return nullptr;
 }
 
+// The enforcer that waits for this may be another one than that which launched us.
 void leave_place(int, Datum) {
 	pg_atomic_write_u32(&shared_state()->recorder_pid, 0);
+	wake_enforcer();
 }
 
 // Saves until nothing new has come meanwhile.
 Result record_all() {
 	SharedState* shared = shared_state();
+	const core::Micros last_start = monotonic_now() + kLongestRun;
 	for (;;) {
 		CHECK_FOR_INTERRUPTS();
 		const uint64 changes = incidents()->changes();
-		if (changes == pg_atomic_read_u64(&shared->recorded))
+		if (changes == pg_atomic_read_u64(&shared->recorded) || monotonic_now() > last_start)
 			return Result::done;
 		pgstat_report_activity(STATE_RUNNING, "saving incidents");
 		Saved* saved = save();
@@ -249,7 +266,8 @@ long keep_recording() {
 			return -1; // the postmaster tells of its end
 		conclude();
 	}
-	if (!is_pending())
+	// A recorder that a previous life of the enforcer has launched tells of its end.
+	if (pg_atomic_read_u32(&shared_state()->recorder_pid) != 0 || !is_pending())
 		return -1;
 	if (RecoveryInProgress())
 		return milliseconds_until(monotonic_now() + kOnStandby);

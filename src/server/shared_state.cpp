@@ -64,7 +64,7 @@ void initialize(SharedState& shared) {
 	shared.boot = GetCurrentTimestamp();
 	pg_atomic_init_u32(&shared.recorder_pid, 0);
 	pg_atomic_init_u32(&shared.recorder_result, 0);
-	pg_atomic_init_u64(&shared.recorded, 0);
+	pg_atomic_init_u64(&shared.recorded, UINT64_MAX);
 	pg_atomic_init_u32(&shared.history_table, InvalidOid);
 	shared.slot_count = compat::backend_count();
 	for (int i = 0; i < shared.slot_count; ++i)

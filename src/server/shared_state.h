@@ -74,7 +74,7 @@ struct SharedState {
 	// The recorder, see recorder.h.
 	pg_atomic_uint32 recorder_pid; // 0: there is none
 	pg_atomic_uint32 recorder_result;
-	pg_atomic_uint64 recorded;      // Ring::changes() that the table has
+	pg_atomic_uint64 recorded; // Ring::changes() that the table has; UINT64_MAX: nobody has looked for one
 	pg_atomic_uint32 history_table; // OID of the table that it went to
 
 	int slot_count;

@@ -144,8 +144,9 @@ void add_actions(Rows& rows) {
 void add_history(Rows& rows) {
 	const IncidentRing& ring = *incidents();
 	// In this order: what is saved is never ahead.
-	const uint64 saved = pg_atomic_read_u64(&shared_state()->recorded);
+	const uint64 recorded = pg_atomic_read_u64(&shared_state()->recorded);
 	const uint64 changes = ring.changes();
+	const uint64 saved = recorded == UINT64_MAX ? 0 : recorded; // nobody has looked for the table yet
 	add_counter(rows, "episodes_total", counter_value(kEpisodes),
 	            "Blocking episodes that lasted longer than report_after.");
 	add_counter(rows, "incidents_total", ring.newest(), "Incidents recorded.");
