@@ -283,6 +283,10 @@ void Policy::apply_fuse(int max_actions) {
 }
 
 // What dry run tells once.
+void Policy::resume_reported(const Session& session, Rule rule) {
+	remember(session).reported |= flag(rule);
+}
+
 void Policy::note_reported(const WaitGraph& graph) {
 	for (const Decision& decision : turn_.decisions)
 		if (decision.dry_run)

@@ -78,6 +78,10 @@ public:
 	// count it.
 	void carried_out(const Decision& decision, const Session& session, std::optional<Micros> sent);
 
+	// Before the first look: a previous life of the enforcer has reported this session in dry run, in the
+	// transaction that it tells of, for this rule. Throws std::bad_alloc.
+	void resume_reported(const Session& session, Rule rule);
+
 	// The blocking idle time that the session's transaction had collected at the last look; zeros if
 	// it was not there then. O(1).
 	struct Counted {

@@ -29,7 +29,8 @@ struct Memory {
 	core::Policy policy;
 	core::StatementWaits waits;
 	core::Episodes episodes;
-	uint64 adopted = 0; // the newest incident that was looked at, see adopt_manual_actions()
+	uint64 adopted = 0;       // the newest incident that was looked at, see adopt_manual_actions()
+	std::vector<uint64> late; // older ones that were not in their place yet
 };
 
 void publish_file_values(const InForce& file) {
@@ -274,38 +275,69 @@ core::Action action_of(Incident::Kind kind) {
 	           : core::Action::cancel;
 }
 
-// Watches those that a role has signalled since the last turn.
+bool is_manual(const Incident& incident) {
+	return incident.kind == Incident::Kind::manual_terminate ||
+	       incident.kind == Incident::Kind::manual_cancel;
+}
+
+// Watches those that a role has signalled since the last turn. Its session may have been stopped before it
+// has written its record.
 void adopt_manual_actions(Memory& memory) {
 	const IncidentRing& ring = *incidents();
 	const uint64 newest = ring.newest();
-	if (memory.adopted == newest)
+	if (memory.adopted == newest && memory.late.empty())
 		return;
-	auto* incident = allocate<Incident>(1);
-	const uint64 first = newest > ring.size() ? newest - ring.size() : 0;
-	for (uint64 number = std::max(memory.adopted, first) + 1; number <= newest; ++number) {
-		const IncidentRing::State state = ring.read(ring.index_of(number), *incident);
-		const bool manual = incident->kind == Incident::Kind::manual_terminate ||
-		                    incident->kind == Incident::Kind::manual_cancel;
-		if (IncidentRing::number(state) != number || !manual)
-			continue;
-		watch(*incident, number);
-		memory.episodes.told(incident->pid, incident->backend_start, action_of(incident->kind));
-	}
+	const uint64 replaced = newest > ring.size() ? newest - ring.size() : 0;
+	core_phase([&memory, newest, replaced] {
+		for (uint64 number = std::max(memory.adopted, replaced) + 1; number <= newest; ++number)
+			memory.late.push_back(number);
+	});
 	memory.adopted = newest;
+	auto* incident = allocate<Incident>(1);
+	std::erase_if(memory.late, [&](uint64 number) {
+		const uint64 found = IncidentRing::number(ring.read(ring.index_of(number), *incident));
+		if (found < number)
+			return number <= replaced;
+		if (found == number && is_manual(*incident)) {
+			watch(*incident, number);
+			memory.episodes.told(incident->pid, incident->backend_start, action_of(incident->kind));
+		}
+		return true;
+	});
+}
+
+// So that it is not told of again.
+void resume_reported(Memory& memory, const Incident& incident) {
+	core::Session session;
+	session.pid = incident.pid;
+	session.backend_start = incident.backend_start;
+	session.state = incident.state;
+	session.state_start = incident.state_start;
+	session.xact_start = incident.xact_start;
+	session.local_xid = incident.local_xid;
+	core_phase([&memory, &session, &incident] { memory.policy.resume_reported(session, incident.rule); });
 }
 
 // Goes on with what a previous life of the enforcer has left open.
 void resume_history(Memory& memory) {
 	const IncidentRing& ring = *incidents();
+	const uint64 newest = ring.newest();
+	memory.adopted = newest;
 	auto* incident = allocate<Incident>(1);
-	for (uint32 place = 0; place < ring.size(); ++place) {
-		const uint64 number = IncidentRing::number(ring.read(place, *incident));
+	for (uint64 i = 0; i < std::min<uint64>(newest, ring.size()); ++i) {
+		const uint64 expected = newest - i;
+		const uint64 number = IncidentRing::number(ring.read(ring.index_of(expected), *incident));
+		if (number < expected)
+			core_phase([&memory, expected] { memory.late.push_back(expected); });
 		const bool open = incident->outcome == Incident::Outcome::unknown ||
 		                  incident->outcome == Incident::Outcome::still_there;
-		if (number == 0 || !open)
+		if (number == 0 || number > newest || !open)
 			continue;
 		if (incident->kind < Incident::Kind::episode)
 			watch(*incident, number);
+		if (incident->kind == Incident::Kind::would_terminate ||
+		    incident->kind == Incident::Kind::would_cancel)
+			resume_reported(memory, *incident);
 		if (incident->kind != Incident::Kind::episode)
 			continue;
 		core::Episode episode;
@@ -321,7 +353,6 @@ void resume_history(Memory& memory) {
 		episode.record = number;
 		core_phase([&memory, &episode] { memory.episodes.resume(episode); });
 	}
-	memory.adopted = ring.newest();
 }
 
 // --- decisions ---------------------------------------------------------------------------------------

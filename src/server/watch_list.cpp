@@ -83,6 +83,14 @@ void report_if_late(Watched& entry) {
 		                      "would reset every session.")));
 }
 
+// When its time began, monotonic: with the signal or, in dry run, with the incident, perhaps in a previous
+// life of the enforcer.
+core::Micros begin_of(const Incident& incident) {
+	if (incident.signalled_at != 0)
+		return incident.signalled_at;
+	return monotonic_now() - std::max<core::Micros>(GetCurrentTimestamp() - incident.at, 0);
+}
+
 } // namespace
 
 void watch(const Incident& incident, uint64 number) {
@@ -101,7 +109,7 @@ void watch(const Incident& incident, uint64 number) {
 	          incident.backend_start,
 	          incident.xact_start,
 	          incident.state_start,
-	          incident.signalled_at != 0 ? incident.signalled_at : monotonic_now(),
+	          begin_of(incident),
 	          incident.outcome == Incident::Outcome::still_there,
 	          again};
 	watched = lappend(watched, entry);
