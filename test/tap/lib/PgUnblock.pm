@@ -19,6 +19,7 @@ use PostgreSQL::Test::Utils qw(slurp_file);
 use Test::More;
 
 our $ENFORCER = 'pg_unblock enforcer';
+our $RECORDER = 'pg_unblock recorder';
 
 my $NOW = 'SELECT extract(epoch FROM clock_timestamp())';
 
@@ -125,6 +126,57 @@ sub wait_for_turn {
 		$self->ask('SELECT pg_reload_conf()');
 		PgUnblock::wait_for('a turn of the enforcer', sub { $self->stat('turns') > $turns });
 	}
+	return;
+}
+
+# --- the history -------------------------------------------------------------------------------------
+
+# What makes so many incidents, fast.
+sub incidents {
+	my ($count) = @_;
+	return "SELECT count(unblock.pause('1 ms')) FROM generate_series(1, $count)";
+}
+
+sub wait_until_saved {
+	my ($self) = @_;
+	$self->wait_until("(SELECT value FROM unblock.metrics() WHERE name = 'pg_unblock_history_is_saved') = 1");
+	return;
+}
+
+# The pid of the recorder, which waits for something.
+sub wait_for_recorder {
+	my ($self) = @_;
+	return PgUnblock::wait_for('a recorder', sub {
+		$self->ask("SELECT pid FROM pg_stat_activity WHERE backend_type = '$RECORDER' AND wait_event_type = 'Lock'");
+	});
+}
+
+# The incidents that the log tells of: when each was told first, by id.
+sub incidents_in_log {
+	my ($self, $position) = @_;
+	my %incidents;
+	for ($self->log_since($position) =~ /^([\d.]+ \[\d+\] LOG:  pg_unblock: .* incident=\S+)$/mg) {
+		my ($at, $id) = /^([\d.]+) .* incident=(\S+)$/;
+		$incidents{$id} //= $at;
+	}
+	return %incidents;
+}
+
+# Kills a server, its children as well, and waits until they are gone.
+sub kill_all {
+	my ($self) = @_;
+	my $postmaster = $self->{_pid};
+	my @children   = split ' ', slurp_file("/proc/$postmaster/task/$postmaster/children");
+	$self->kill9;
+	kill 'KILL', @children;
+	for my $pid ($postmaster, @children) {
+		PgUnblock::wait_for("the end of $pid", sub {
+			open(my $stat, '<', "/proc/$pid/stat") or return 1;
+			return (readline($stat) // 'Z') =~ /^(\d+ \(.*\) )?[ZX]/;
+		});
+	}
+	# To the next postmaster a zombie that nobody has waited for is one that lives.
+	unlink $self->data_dir . '/postmaster.pid', $self->host . '/.s.PGSQL.' . $self->port . '.lock';
 	return;
 }
 
