@@ -6,11 +6,10 @@
 
 #include "enforcer.h"
 #include "boundary.h"
+#include "chronicle.h"
 #include "collect.h"
 #include "farewell.h"
-#include "history.h"
 #include "log_line.h"
-#include "memory.h"
 #include "process_runs.h"
 #include "recorder.h"
 #include "shared_state.h"
@@ -28,9 +27,7 @@ struct Memory {
 	core::Clock clock;
 	core::Policy policy;
 	core::StatementWaits waits;
-	core::Episodes episodes;
-	uint64 adopted = 0;       // the newest incident that was looked at, see adopt_manual_actions()
-	std::vector<uint64> late; // older ones that were not in their place yet
+	Chronicle chronicle;
 };
 
 void publish_file_values(const InForce& file) {
@@ -131,252 +128,15 @@ Sent end_session(const Collected& collected, const core::Decision& decision, con
 	            settings.explain_actions ? &farewell : nullptr);
 }
 
-// --- the history -------------------------------------------------------------------------------------
-
-// Adds up what recording costs a turn.
-class Stopwatch {
-public:
-	explicit Stopwatch(core::Micros& sum) : sum_(sum), start_(monotonic_now()) {}
-	void stop() { sum_ += monotonic_now() - start_; }
-
-private:
-	core::Micros& sum_;
-	core::Micros start_;
-};
-
-Incident::Kind kind_of(const core::Decision& decision) {
-	if (decision.action == core::Action::terminate)
-		return decision.dry_run ? Incident::Kind::would_terminate : Incident::Kind::terminate;
-	return decision.dry_run ? Incident::Kind::would_cancel : Incident::Kind::cancel;
-}
-
-Incident* incident_of(const Memory& memory, Collected& collected, const core::WaitGraph& graph,
-                      const core::Decision& decision, const Farewell& farewell) {
-	const core::Session& session = collected.sessions[decision.session];
-	Incident* incident = draft_incident(collected, graph, decision.session);
-	if (const core::Episode* episode = memory.episodes.of(session))
-		incident->waiting = episode->waiting;
-	incident->idle = memory.policy.counted(session).sum;
-	incident->kind = kind_of(decision);
-	incident->has_rule = true;
-	incident->rule = decision.rule;
-	incident->limit = decision.limit;
-	incident->measured = decision.measured;
-	incident->since_cancel = decision.since_cancel;
-	incident->preempting = farewell.preempting;
-	if (farewell.has_lock) {
-		incident->has_lock = true;
-		incident->lock = farewell.lock;
-		incident->mode = farewell.mode;
-	}
-	return incident;
-}
-
-// What changes of an episode from look to look.
-void follow(Incident& incident, const core::Episode& episode, core::Micros idle) {
-	incident.measured = episode.blocked;
-	incident.waiting = episode.waiting;
-	incident.idle = std::max(incident.idle, idle);
-}
-
-Incident* incident_of(Collected& collected, const core::WaitGraph& graph, const core::Episode& episode,
-                      core::Index session, core::Micros idle) {
-	Incident* incident = draft_incident(collected, graph, session);
-	incident->kind = Incident::Kind::episode;
-	incident->at = episode.begin;
-	incident->limit = settings.report_after * core::Micros{1000};
-	follow(*incident, episode, idle);
-	return incident;
-}
-
-void begin_episode(Collected& collected, const core::WaitGraph& graph, core::Episode& episode,
-                   core::Index session, core::Micros idle, core::Micros& recording) {
-	Stopwatch drafting(recording);
-	const Incident* incident = incident_of(collected, graph, episode, session, idle);
-	episode.record = remember(*incident);
-	drafting.stop();
-	count(kEpisodes);
-	log_episode_begin(*incident, episode.record);
-}
-
-// The chain at its peak.
-void grow_episode(Collected& collected, const core::WaitGraph& graph, const core::Episode& episode,
-                  core::Index session, core::Micros idle, core::Micros& recording) {
-	if (episode.record == 0)
-		return;
-	Stopwatch drafting(recording);
-	const Incident* incident = incident_of(collected, graph, episode, session, idle);
-	incidents()->change(episode.record, false, [incident](Incident& recorded) {
-		const core::Micros idle_before = recorded.idle;
-		const core::Micros limit = recorded.limit;
-		recorded = *incident;
-		recorded.idle = std::max(recorded.idle, idle_before);
-		recorded.limit = limit;
-	});
-	drafting.stop();
-}
-
-Incident::Outcome outcome_of(const core::Episode& episode) {
-	if (!episode.told)
-		return Incident::Outcome::by_itself;
-	return *episode.told == core::Action::terminate ? Incident::Outcome::terminated
-	                                                : Incident::Outcome::canceled;
-}
-
-void end_episode(const core::Episode& episode) {
-	Incident* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
-	incident->pid = episode.pid;
-	incident->xid = episode.xid;
-	incident->blocked = episode.peak;
-	const auto end = [&episode](Incident& recorded) {
-		follow(recorded, episode, 0);
-		recorded.ended_at = episode.end;
-		recorded.outcome = outcome_of(episode);
-		recorded.took = episode.blocked;
-	};
-	end(*incident);
-	// Its record may have made way for others since.
-	if (episode.record != 0)
-		incidents()->change(episode.record, false, [incident, &end](Incident& recorded) {
-			end(recorded);
-			*incident = recorded;
-		});
-	log_episode_end(*incident, episode.record);
-}
-
-void tell_episodes(const Memory& memory, Collected& collected, const core::WaitGraph& graph,
-                   const core::Episodes::Look& look, core::Micros& recording) {
-	for (const core::Episodes::Change& change : look.changes) {
-		core::Episode& episode = *change.episode;
-		const core::Micros idle =
-		    change.session == core::kNone ? 0 : memory.policy.counted(collected.sessions[change.session]).sum;
-		switch (change.what) {
-		case core::Episodes::What::begins:
-			begin_episode(collected, graph, episode, change.session, idle, recording);
-			break;
-		case core::Episodes::What::grows:
-			grow_episode(collected, graph, episode, change.session, idle, recording);
-			break;
-		case core::Episodes::What::goes_on:
-			if (episode.record != 0)
-				incidents()->change(episode.record, true,
-				                    [&](Incident& recorded) { follow(recorded, episode, idle); });
-			break;
-		case core::Episodes::What::ends:
-			end_episode(episode);
-			break;
-		}
-	}
-}
-
-core::Action action_of(Incident::Kind kind) {
-	return kind == Incident::Kind::terminate || kind == Incident::Kind::manual_terminate
-	           ? core::Action::terminate
-	           : core::Action::cancel;
-}
-
-bool is_manual(const Incident& incident) {
-	return incident.kind == Incident::Kind::manual_terminate ||
-	       incident.kind == Incident::Kind::manual_cancel;
-}
-
-// Watches those that a role has signalled since the last turn. Its session may have been stopped before it
-// has written its record.
-void adopt_manual_actions(Memory& memory) {
-	const IncidentRing& ring = *incidents();
-	const uint64 newest = ring.newest();
-	if (memory.adopted == newest && memory.late.empty())
-		return;
-	const uint64 replaced = newest > ring.size() ? newest - ring.size() : 0;
-	core_phase([&memory, newest, replaced] {
-		for (uint64 number = std::max(memory.adopted, replaced) + 1; number <= newest; ++number)
-			memory.late.push_back(number);
-	});
-	memory.adopted = newest;
-	auto* incident = allocate<Incident>(1);
-	std::erase_if(memory.late, [&](uint64 number) {
-		const uint64 found = IncidentRing::number(ring.read(ring.index_of(number), *incident));
-		if (found < number)
-			return number <= replaced;
-		if (found == number && is_manual(*incident)) {
-			watch(*incident, number);
-			memory.episodes.told(incident->pid, incident->backend_start, action_of(incident->kind));
-		}
-		return true;
-	});
-}
-
-// So that it is not told of again.
-void resume_reported(Memory& memory, const Incident& incident) {
-	core::Session session;
-	session.pid = incident.pid;
-	session.backend_start = incident.backend_start;
-	session.state = incident.state;
-	session.state_start = incident.state_start;
-	session.xact_start = incident.xact_start;
-	session.local_xid = incident.local_xid;
-	core_phase([&memory, &session, &incident] { memory.policy.resume_reported(session, incident.rule); });
-}
-
-// Goes on with what a previous life of the enforcer has left open.
-void resume_history(Memory& memory) {
-	const IncidentRing& ring = *incidents();
-	const uint64 newest = ring.newest();
-	memory.adopted = newest;
-	auto* incident = allocate<Incident>(1);
-	for (uint64 i = 0; i < std::min<uint64>(newest, ring.size()); ++i) {
-		const uint64 expected = newest - i;
-		const uint64 number = IncidentRing::number(ring.read(ring.index_of(expected), *incident));
-		if (number < expected)
-			core_phase([&memory, expected] { memory.late.push_back(expected); });
-		const bool open = incident->outcome == Incident::Outcome::unknown ||
-		                  incident->outcome == Incident::Outcome::still_there;
-		if (number == 0 || number > newest || !open)
-			continue;
-		if (incident->kind < Incident::Kind::episode)
-			watch(*incident, number);
-		if (incident->kind == Incident::Kind::would_terminate ||
-		    incident->kind == Incident::Kind::would_cancel)
-			resume_reported(memory, *incident);
-		if (incident->kind != Incident::Kind::episode)
-			continue;
-		core::Episode episode;
-		episode.pid = incident->pid;
-		episode.backend_start = incident->backend_start;
-		episode.transaction = incident->xact_start != 0 ? incident->xact_start : -incident->state_start;
-		episode.local_xid = incident->local_xid;
-		episode.xid = incident->xid;
-		episode.begin = incident->at;
-		episode.blocked = incident->measured;
-		episode.waiting = incident->waiting;
-		episode.peak = incident->blocked;
-		episode.record = number;
-		core_phase([&memory, &episode] { memory.episodes.resume(episode); });
-	}
-}
-
-// --- decisions ---------------------------------------------------------------------------------------
-
 void carry_out(Memory& memory, Collected& collected, const core::WaitGraph& graph,
-               const core::Decision& decision, core::Micros& recording) {
+               const core::Decision& decision) {
 	const core::Session& session = collected.sessions[decision.session];
-	const bool terminate = decision.action == core::Action::terminate;
 	const Farewell farewell = farewell_of(collected, graph, decision);
 	const char* line = action_line(collected, decision, farewell);
-	Stopwatch drafting(recording);
-	Incident* incident = incident_of(memory, collected, graph, decision, farewell);
-	drafting.stop();
-	const auto keep = [&](Counter counter) {
-		count(counter);
-		count_by_rule(decision.rule, counter);
-		Stopwatch adding(recording);
-		const uint64 number = remember(*incident);
-		adding.stop();
-		watch(*incident, number);
-		log_action(line, number);
-	};
+	Incident* incident =
+	    draft_incident(memory.chronicle, memory.policy, collected, graph, decision, farewell);
 	if (decision.dry_run) {
-		keep(terminate ? kWouldTerminate : kWouldCancel);
+		keep(memory.chronicle, *incident, line);
 		return;
 	}
 	if (enforcement_paused_for() > 0) { // since the decision
@@ -395,8 +155,7 @@ void carry_out(Memory& memory, Collected& collected, const core::WaitGraph& grap
 		count(kChangedInTime);
 		return;
 	}
-	memory.episodes.told(session.pid, session.backend_start, decision.action);
-	keep(terminate ? kTerminated : kCancelled);
+	keep(memory.chronicle, *incident, line);
 }
 
 // Lets reports know what is remembered from look to look.
@@ -416,11 +175,7 @@ void tell_fuse(const core::Turn& turn) {
 	if (!turn.fuse_blew_now)
 		return;
 	count(kFuseBlown);
-	auto* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
-	incident->kind = Incident::Kind::fuse;
-	incident->at = GetCurrentTimestamp();
-	incident->limit = settings.max_actions_per_minute;
-	remember(*incident);
+	record_fuse();
 	ereport(
 	    WARNING,
 	    (errmsg("pg_unblock stopped ending sessions after %d in one minute", settings.max_actions_per_minute),
@@ -451,7 +206,7 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster, core::Mi
 		graph->make(snapshot);
 		graph_time = monotonic_now() - begin;
 		turn = &memory.policy.look(**graph, cluster, moment.monotonic);
-		episodes = &memory.episodes.look(**graph, report_after, moment.monotonic);
+		episodes = &memory.chronicle.episodes.look(**graph, report_after, moment.monotonic);
 	});
 	Statistics& statistics = shared_state()->statistics;
 	count(kLooks);
@@ -460,15 +215,15 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster, core::Mi
 	record(statistics.partition_time, collected->partition_time);
 	record(statistics.graph_time, static_cast<uint64>(graph_time));
 
-	core::Micros recording = 0;
+	memory.chronicle.spent = 0;
 	for (const core::Decision& decision : turn->decisions)
-		carry_out(memory, *collected, **graph, decision, recording);
-	tell_episodes(memory, *collected, **graph, *episodes, recording);
-	pg_atomic_fetch_add_u64(&statistics.waited, episodes->waited);
+		carry_out(memory, *collected, **graph, decision);
+	tell_episodes(memory.chronicle, memory.policy, *collected, **graph, *episodes);
 	if (!turn->decisions.empty() || !episodes->changes.empty()) {
 		count(kRecorded);
-		record(statistics.record_time, static_cast<uint64>(recording));
+		record(statistics.record_time, static_cast<uint64>(memory.chronicle.spent));
 	}
+	pg_atomic_fetch_add_u64(&statistics.waited, episodes->waited);
 	publish_accounts(memory, *collected);
 	tell_fuse(*turn);
 	const std::optional<core::Micros> sleep = sooner(turn->sleep, episodes->sleep);
@@ -490,13 +245,13 @@ long take_turn(Memory& memory) {
 	current_values(file);
 	publish_file_values(file);
 	const uint32 smallest = smallest_limit(file);
-	adopt_manual_actions(memory);
+	adopt_manual_actions(memory.chronicle);
 	const long watching = look_after_watched();
 	long sleep = -1;
 	constexpr core::Micros per_millisecond = 1000;
 	const bool off = file.values[kSettingMode] == static_cast<int>(core::Mode::off);
 	const core::Micros report_after = off ? 0 : settings.report_after * per_millisecond;
-	if ((smallest != 0 && !off) || report_after != 0 || memory.episodes.has_open()) {
+	if ((smallest != 0 && !off) || report_after != 0 || memory.chronicle.episodes.has_open()) {
 		core::ClusterSettings cluster;
 		cluster.smallest_limit = smallest * per_millisecond;
 		cluster.max_actions_per_minute = settings.max_actions_per_minute;
@@ -533,7 +288,7 @@ void take_place(Memory& memory) {
 	auto* memory = Owned<Memory>::in(TopMemoryContext);
 	core_phase([memory] { memory->make(); });
 	take_place(**memory);
-	resume_history(**memory);
+	resume((*memory)->chronicle, (*memory)->policy);
 	// What a usual turn needs stays allocated: new pages would cost it more than its work does.
 	constexpr Size usual = 256 * 1024;
 	const MemoryContext turn_context =

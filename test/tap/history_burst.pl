@@ -15,7 +15,7 @@ sub burst {
 	my ($sessions, $what) = @_;
 	my $position = $server->log_position;
 	my @sessions = map { $server->session } 1 .. $sessions;
-	$_->begin_statement(PgUnblock::incidents($number / $sessions)) for @sessions;
+	$_->begin_statement(PgUnblock::pauses($number / $sessions)) for @sessions;
 	is(($_->end_statement)[1], '', $what) for @sessions;
 	$server->wait_until_saved;
 	my %logged = $server->incidents_in_log($position);

@@ -66,10 +66,10 @@ $server->set_in_file('pg_unblock.idle_in_transaction_limit' => undef);
 
 # --- a recorder that waits
 my $locker = $server->idle_session('LOCK TABLE unblock.incident');
-$server->ask(PgUnblock::incidents(1));
+$server->ask(PgUnblock::pauses(1));
 my $recorder = $server->wait_for_recorder;
 end_enforcer();
-$server->ask(PgUnblock::incidents(1));
+$server->ask(PgUnblock::pauses(1));
 $server->wait_for_turn;
 is($server->ask("SELECT pid FROM pg_stat_activity WHERE backend_type = '$PgUnblock::RECORDER'"),
 	$recorder, 'the recorder of the previous life is the only one');
@@ -77,7 +77,7 @@ $server->ask('SELECT pg_sleep(3)'); # a back-off would have begun
 $locker->query('COMMIT');
 $server->wait_until_saved;
 $position = $server->log_position;
-$server->ask(PgUnblock::incidents(1));
+$server->ask(PgUnblock::pauses(1));
 $server->wait_until_saved;
 my $now = $server->ask('SELECT extract(epoch FROM clock_timestamp())');
 my ($at) = values %{ { $server->incidents_in_log($position) } };

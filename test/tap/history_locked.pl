@@ -15,7 +15,7 @@ my $made = 0;
 
 sub make_incidents {
 	my ($count) = @_;
-	$server->ask(PgUnblock::incidents($count));
+	$server->ask(PgUnblock::pauses($count));
 	$made += $count;
 	return;
 }

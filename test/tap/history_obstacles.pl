@@ -35,10 +35,10 @@ sub is_overcome {
 	my $position = $server->log_position;
 	my $start    = time;
 	$obstruct->();
-	$server->ask(PgUnblock::incidents(50));
+	$server->ask(PgUnblock::pauses(50));
 	my $lines = sub { grep { /$of_recorder/ } split /\n/, $server->log_since($position) };
 	PgUnblock::wait_for("$what: twice", sub { (grep { /$complaint/ } $lines->()) >= 2 });
-	$server->ask(PgUnblock::incidents(1));
+	$server->ask(PgUnblock::pauses(1));
 	# At 0, 1, 3, 7 … seconds.
 	my $steps = 1 + int(log(time - $start + 1) / log 2);
 	cmp_ok(scalar $lines->(), '<=', $per_step * $steps, "$what: lines in the log");
@@ -49,7 +49,7 @@ sub is_overcome {
 	is($server->stat('incidents_lost'), 0, "$what: nothing is lost");
 	# And as soon as ever.
 	$start = time;
-	$server->ask(PgUnblock::incidents(1));
+	$server->ask(PgUnblock::pauses(1));
 	$server->wait_until_saved;
 	cmp_ok(time - $start, '<', 5, "$what: forgotten");
 	return;
@@ -71,7 +71,7 @@ is_overcome('the extension is dropped under way',
 	sub {
 		$dropper = $server->session(dbname => 'history');
 		$dropper->query($_) for 'BEGIN', 'LOCK TABLE unblock.incident';
-		$server->ask(PgUnblock::incidents(1));
+		$server->ask(PgUnblock::pauses(1));
 		$server->wait_for_recorder;
 		$dropper->query($_) for 'DROP EXTENSION pg_unblock', 'COMMIT';
 	},
@@ -80,7 +80,7 @@ is_overcome('the extension is dropped under way',
 
 # A new one, at once
 in_history('DROP EXTENSION pg_unblock', 'CREATE EXTENSION pg_unblock');
-$server->ask(PgUnblock::incidents(1));
+$server->ask(PgUnblock::pauses(1));
 $server->wait_until_saved;
 is(in_history('SELECT count(*) FROM unblock.incident'), scalar keys %{ { $server->incidents_in_log(0) } },
 	'a new table gets all that is in the ring');

@@ -68,7 +68,7 @@ pass('the recorder does not stay');
 
 # --- it is ended
 my $locker = $server->idle_session('LOCK TABLE unblock.incident');
-$server->ask(PgUnblock::incidents(3));
+$server->ask(PgUnblock::pauses(3));
 my $recorder = $server->wait_for_recorder;
 $server->ask("SELECT pg_terminate_backend($recorder)");
 $server->wait_until("NOT EXISTS (SELECT FROM pg_stat_activity WHERE pid = $recorder)");
@@ -85,7 +85,7 @@ is(row('outcome, outcome_ms', "id = '$episode' AND outcome IS NOT NULL"), 'serve
 	'an episode that the server did not see the end of');
 is($server->ask("SELECT count(*) FROM unblock.incident WHERE outcome = 'server stopped'"), 1, 'no other');
 has_all_once('table', 'after a restart');
-$server->ask(PgUnblock::incidents(3));
+$server->ask(PgUnblock::pauses(3));
 has_all_once('memory table', 'its next incidents');
 
 # --- retention
@@ -94,12 +94,12 @@ my $age = q(UPDATE unblock.incident SET at = at - interval '3 days' WHERE kind L
 $server->ask($age);
 is($server->ask($old), 2, 'two rows are old');
 $server->set_in_file('pg_unblock.history_retention' => '0');
-$server->ask(PgUnblock::incidents(1));
+$server->ask(PgUnblock::pauses(1));
 $server->wait_until_saved;
 is($server->ask($old), 2, 'history_retention = 0 keeps them');
 my $rows = $server->ask('SELECT count(*) FROM unblock.incident');
 $server->set_in_file('pg_unblock.history_retention' => '2d');
-$server->ask(PgUnblock::incidents(1));
+$server->ask(PgUnblock::pauses(1));
 $server->wait_until_saved;
 is($server->ask($old), 0, 'history_retention = 2d does not');
 is($server->ask('SELECT count(*) FROM unblock.incident'), $rows - 2 + 1, 'and keeps the others');
@@ -110,7 +110,7 @@ $server->forget_observer;
 my $position = $server->log_position;
 $server->restart;
 $rows = $server->ask('SELECT count(*) FROM unblock.incident');
-$server->ask(PgUnblock::incidents(3));
+$server->ask(PgUnblock::pauses(3));
 $server->wait_for_turn;
 is($server->ask("SELECT count(*) FROM pg_stat_activity WHERE backend_type = '$PgUnblock::RECORDER'"),
 	0, q(history_database = '': no recorder));

@@ -51,7 +51,7 @@ sub goes_on {
 	my ($what) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
 	my $position = $server->log_position;
-	$server->ask(PgUnblock::incidents(1));
+	$server->ask(PgUnblock::pauses(1));
 	my ($id) = keys %{ { $server->incidents_in_log($position) } };
 	$server->wait_until("EXISTS (SELECT FROM unblock.incident WHERE id = '$id')");
 	pass("$what: recording goes on");

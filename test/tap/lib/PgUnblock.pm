@@ -131,8 +131,25 @@ sub wait_for_turn {
 
 # --- the history -------------------------------------------------------------------------------------
 
-# What makes so many incidents, fast.
+# The history, oldest first: hashes.
 sub incidents {
+	my ($self, $condition) = @_;
+	my $rows = $self->ask('SELECT coalesce(json_agg(h ORDER BY at, length(id), id), $$[]$$) FROM unblock.history h'
+		  . ($condition ? " WHERE $condition" : ''));
+	return @{ JSON::PP->new->decode($rows) };
+}
+
+# Waits for the one incident of this condition.
+sub wait_for_incident {
+	my ($self, $condition) = @_;
+	$self->wait_until("EXISTS (SELECT FROM unblock.history WHERE $condition)");
+	my @found = $self->incidents($condition);
+	die scalar(@found) . " incidents: $condition" if @found != 1;
+	return $found[0];
+}
+
+# What makes so many incidents, fast.
+sub pauses {
 	my ($count) = @_;
 	return "SELECT count(unblock.pause('1 ms')) FROM generate_series(1, $count)";
 }
@@ -307,23 +324,6 @@ sub disagreements {
 		WHERE blocker_count <> cardinality(blockers)
 			OR coalesce(blocker_pid = ANY (blockers), false) <> (cardinality(blockers) > 0)
 SQL
-}
-
-# The history, oldest first: hashes.
-sub incidents {
-	my ($self, $condition) = @_;
-	my $rows = $self->ask('SELECT coalesce(json_agg(h ORDER BY at, length(id), id), $$[]$$) FROM unblock.history h'
-		  . ($condition ? " WHERE $condition" : ''));
-	return @{ JSON::PP->new->decode($rows) };
-}
-
-# Waits for the one incident of this condition.
-sub wait_for_incident {
-	my ($self, $condition) = @_;
-	$self->wait_until("EXISTS (SELECT FROM unblock.history WHERE $condition)");
-	my @found = $self->incidents($condition);
-	die scalar(@found) . " incidents: $condition" if @found != 1;
-	return $found[0];
 }
 
 # The limit that an idle session would break first, as reports tell it: "setting|action|limit".
