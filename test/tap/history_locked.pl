@@ -81,7 +81,7 @@ $session->begin_statement("SELECT count(unblock.pause('1 ms')) FROM generate_ser
 for (1 .. 20) {
 	# Where it stops it may hold one of the server's own locks that others need.
 	kill 'STOP', $session->{pid};
-	$server->{observer}->begin_statement(PgUnblock::incidents(20));
+	$server->{observer}->begin_statement(PgUnblock::pauses(20));
 	usleep(20_000);
 	kill 'CONT', $session->{pid};
 	$server->{observer}->end_statement;
@@ -97,7 +97,7 @@ my @streams;
 
 sub begin_streams {
 	@streams = map { $server->session(dbname => 'other') } 1 .. 2;
-	$_->begin_statement(PgUnblock::incidents(1_000_000)) for @streams;
+	$_->begin_statement(PgUnblock::pauses(1_000_000)) for @streams;
 	return;
 }
 

@@ -33,13 +33,13 @@ sub ids_in_log {
 # --- two histories
 my $holder = $primary->idle_session('LOCK TABLE t');
 my $waiter = $primary->waiting_session('SELECT * FROM t');
-$primary->ask(PgUnblock::incidents(5));
+$primary->ask(PgUnblock::pauses(5));
 $primary->wait_until('(SELECT count(*) FROM unblock.incident) = 6');
 $primary->wait_for_catchup($standby);
 my @of_primary = ids_in_log($primary);
 is(rows($standby, 'incident', 'true'), "@of_primary", 'the standby has the rows of the primary');
 
-$standby->ask(PgUnblock::incidents(5));
+$standby->ask(PgUnblock::pauses(5));
 my $victim = $standby->session;
 is($standby->ask("SELECT outcome FROM unblock.terminate($victim->{pid})"), 'terminated', 'a manual action there');
 my @of_standby = ids_in_log($standby);
@@ -59,7 +59,7 @@ is(rows($standby, 'incident', 'true'), join(' ', sort @of_primary, @of_standby),
 is($standby->ask('SELECT count(*), count(DISTINCT id) FROM unblock.history'), '12|12', 'each once');
 is($standby->ask("SELECT outcome FROM unblock.incident WHERE id = '$episode'"),
 	'server stopped', 'what goes on at the primary is not known here any more');
-$standby->ask(PgUnblock::incidents(1));
+$standby->ask(PgUnblock::pauses(1));
 $standby->wait_until_saved;
 is($standby->ask('SELECT count(*) FROM unblock.incident'), 13, 'and what comes now is saved');
 unlike($standby->log_since($position), qr/ERROR|WARNING|not saved|\[\d+\] FATAL:  (?!terminating (connection|walreceiver))/,
