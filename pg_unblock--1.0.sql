@@ -360,7 +360,48 @@ CREATE INDEX ON unblock.incident (at);
 GRANT SELECT ON unblock.incident TO pg_monitor;
 SELECT pg_catalog.pg_extension_config_dump('unblock.incident', '');
 
-CREATE FUNCTION unblock.incidents_in_memory(only_unsaved boolean DEFAULT false) RETURNS SETOF unblock.incident
+CREATE FUNCTION unblock.incidents_in_memory(
+    only_unsaved boolean DEFAULT false,
+    OUT id text,
+    OUT at timestamptz,
+    OUT kind text,
+    OUT rule text,
+    OUT limit_ms bigint,
+    OUT measured_ms bigint,
+    OUT pid int,
+    OUT backend_type text,
+    OUT backend_start timestamptz,
+    OUT xact_start timestamptz,
+    OUT datid oid,
+    OUT datname name,
+    OUT usesysid oid,
+    OUT usename name,
+    OUT application_name text,
+    OUT client_addr inet,
+    OUT state text,
+    OUT backend_xid xid,
+    OUT locks_held int,
+    OUT for_pid int,
+    OUT database oid,
+    OUT relation oid,
+    OUT lock text,
+    OUT mode text,
+    OUT blocked_total int,
+    OUT longest_wait_ms bigint,
+    OUT waiters jsonb,
+    OUT chain text,
+    OUT ended_at timestamptz,
+    OUT waiting_ms bigint,
+    OUT idle_ms bigint,
+    OUT outcome text,
+    OUT outcome_ms bigint,
+    OUT asked_by name,
+    OUT function text,
+    OUT query_id bigint,
+    OUT query text,
+    OUT revision bigint
+)
+    RETURNS SETOF record
     LANGUAGE c VOLATILE PARALLEL RESTRICTED
     AS 'MODULE_PATHNAME', 'pg_unblock_incidents_in_memory';
 COMMENT ON FUNCTION unblock.incidents_in_memory(boolean) IS 'Incidents in shared memory, the last pg_unblock.history_size of them; or those that the table does not have yet';
@@ -370,7 +411,9 @@ CREATE VIEW unblock.history AS
         SELECT * FROM unblock.incidents_in_memory()
     ), saved AS (
         SELECT t.*, pg_has_role('pg_read_all_stats', 'USAGE') AS all_visible,
-            pg_has_role('pg_read_all_stats', 'USAGE') OR coalesce(pg_has_role(t.usesysid, 'USAGE'), false) AS visible
+            -- The table may come from another cluster, where the number was another role's.
+            pg_has_role('pg_read_all_stats', 'USAGE')
+                OR t.usename = pg_get_userbyid(t.usesysid) AND pg_has_role(t.usesysid, 'USAGE') IS TRUE AS visible
         FROM unblock.incident t
         WHERE NOT EXISTS (SELECT FROM memory m WHERE m.id = t.id)
     )
@@ -380,7 +423,8 @@ CREATE VIEW unblock.history AS
         asked_by, function, query_id, query, 'memory' AS source
     FROM memory
     UNION ALL
-    SELECT id, at, kind, rule, limit_ms, measured_ms, pid, backend_type,
+    SELECT id, at, kind, rule, limit_ms, measured_ms, pid,
+        CASE WHEN visible THEN backend_type END,
         CASE WHEN visible THEN backend_start END,
         CASE WHEN visible THEN xact_start END,
         datid, datname, usesysid, usename, application_name,
@@ -450,19 +494,19 @@ CREATE FUNCTION unblock.history_summary(
     LANGUAGE sql STABLE PARALLEL RESTRICTED
 BEGIN ATOMIC
     -- Statements of one query id are shown by the worst one's text.
-    SELECT h.kind, h.rule, h.query_id,
-        (array_agg(h.query ORDER BY h.waiting_ms DESC NULLS LAST, h.blocked_total DESC NULLS LAST, h.at))[1], count(*), sum(h.blocked_total), round(sum(h.waiting_ms) / 1000, 1),
-        (array_agg(h.id ORDER BY h.waiting_ms DESC NULLS LAST, h.blocked_total DESC NULLS LAST, h.at))[1],
+    SELECT h.kind, h.rule, h.query_id, (array_agg(h.query ORDER BY h.badness))[1], count(*), sum(h.blocked_total),
+        round(sum(h.waiting_ms) / 1000, 1), (array_agg(h.id ORDER BY h.badness))[1],
         count(*) FILTER (WHERE h.idle_ms >= 1000),
         count(*) FILTER (WHERE h.idle_ms >= 10000),
         count(*) FILTER (WHERE h.idle_ms >= 60000),
         count(*) FILTER (WHERE h.idle_ms >= 600000)
-    FROM unblock.history h
-    WHERE h.at >= history_summary.since AND h.at < history_summary.until
+    FROM (SELECT *, row_number() OVER (ORDER BY waiting_ms DESC NULLS LAST, blocked_total DESC NULLS LAST, at) AS badness
+        FROM unblock.history) h
+    WHERE h.at >= coalesce(history_summary.since, '-infinity') AND h.at < coalesce(history_summary.until, 'infinity')
     GROUP BY h.kind, h.rule, h.query_id, CASE WHEN h.query_id IS NULL THEN h.query END
     ORDER BY sum(h.waiting_ms) DESC NULLS LAST, count(*) DESC, h.kind, h.rule, min(h.at);
 END;
-COMMENT ON FUNCTION unblock.history_summary(timestamptz, timestamptz) IS 'Incidents between two moments by kind, rule and last statement: how many, what they cost, the worst one, and how many of them an idle_blocker_limit of 1 s, 10 s, 1 min or 10 min would have ended';
+COMMENT ON FUNCTION unblock.history_summary(timestamptz, timestamptz) IS 'Incidents between two moments by kind, rule and last statement: how many, what they cost, the worst one, and how many of them an idle_blocker_limit of 1 s, 10 s, 1 min or 10 min would have ended. A transaction that has an episode and was ended is in two rows';
 
 CREATE FUNCTION unblock.incident(id text) RETURNS text
     LANGUAGE sql STABLE PARALLEL RESTRICTED
@@ -504,9 +548,11 @@ BEGIN ATOMIC
         'Query id ' || h.query_id,
         E'Last statement\n' || h.query,
         E'Chain\n' || h.chain,
-        CASE WHEN h.chain IS NOT NULL AND h.relation IS NOT NULL AND h.lock !~ 'relation [0-9]+( of |$)' THEN
-            format('Relation %s is %s.', h.relation, regexp_replace(h.lock, '^(relation |.* of )', '')) END)
+        CASE WHEN h.chain IS NOT NULL AND c.oid IS NOT NULL THEN
+            format('Relation %s is %s.%I.', c.oid, c.relnamespace::regnamespace, c.relname) END)
     FROM unblock.history h
+        LEFT JOIN pg_database d ON d.datname = current_database()
+        LEFT JOIN pg_class c ON c.oid = h.relation AND h.database IN (0, d.oid)
     WHERE h.id = incident.id;
 END;
 COMMENT ON FUNCTION unblock.incident(text) IS 'One incident as text, fit for a ticket; null if there is none of that id';

@@ -15,6 +15,9 @@ namespace unblock::core {
 
 namespace {
 
+// An episode that ends so long after a cancel did not end because of it.
+constexpr Micros kCancelHelps = 10 * kSecond;
+
 // A session has one transaction at a time; prepared ones have no session.
 std::uint64_t key_of(std::int32_t pid, std::uint32_t xid) noexcept {
 	constexpr std::uint64_t prepared = std::uint64_t{1} << 32;
@@ -256,6 +259,8 @@ void Episodes::end(Episode& episode, bool transaction_is_over) {
 	if (!episode.reported)
 		return;
 	Episode& ended = ended_.emplace_back(episode);
+	if (ended.told == Action::cancel && monotonic_ - ended.told_at > kCancelHelps)
+		ended.told.reset();
 	ended.end = transaction_is_over && episode.look + 1 == looks_ ? now_ : episode.seen_at;
 	look_.changes.push_back({&ended, kNone, What::ends});
 }
@@ -271,8 +276,10 @@ const Episode* Episodes::of(const Session& session) const noexcept {
 
 void Episodes::told(std::int32_t pid, Time backend_start, Action action) noexcept {
 	const auto entry = episodes_.find(key_of(pid, 0));
-	if (entry != episodes_.end() && entry->second.backend_start == backend_start)
-		entry->second.told = action;
+	if (entry == episodes_.end() || entry->second.backend_start != backend_start)
+		return;
+	entry->second.told = action;
+	entry->second.told_at = monotonic_;
 }
 
 void Episodes::resume(const Episode& episode) {

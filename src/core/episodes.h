@@ -30,10 +30,11 @@ struct Episode {
 	Index peak = 0;     // the most sessions that it blocked at once, of the looks since it was reported
 	bool reported = false;
 	std::uint64_t record = 0;   // where its reader has written it down
-	std::optional<Action> told; // what was done about it
+	std::optional<Action> told; // what was done about it last; a cancel only if it ended soon after
 
 private:
 	friend class Episodes;
+	Micros told_at = 0;        // monotonic: the last look before
 	Time seen_at = 0;          // the last look that saw it block somebody
 	Micros seen = 0;           // the same, monotonic
 	std::uint64_t look = 0;    // the same

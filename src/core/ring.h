@@ -40,10 +40,14 @@ public:
 
 	std::uint32_t size() const noexcept { return size_; }
 
-	// The number of the newest record, 0 if there is none yet; it may still be being written.
+	// The highest number that was given out, 0 if there is none yet. Its record may still be being written,
+	// or have found that place taken and gone to another one.
 	std::uint64_t newest() const noexcept { return next_.load(std::memory_order_acquire); }
 
-	// Records that made way for newer ones before they were saved.
+	// Records that somebody wanted to add.
+	std::uint64_t added() const noexcept { return added_.load(std::memory_order_relaxed); }
+
+	// Those of them that made way for newer ones before they were saved, or found no place at all.
 	std::uint64_t lost() const noexcept {
 		// One may have been taken off before it was counted: see mark_saved().
 		const auto lost = static_cast<std::int64_t>(lost_.load(std::memory_order_relaxed));
@@ -57,6 +61,7 @@ public:
 	// stopped is passed over, and so is its number.
 	std::uint64_t add(const Record& record) noexcept {
 		constexpr int most_tries = 16;
+		added_.fetch_add(1, std::memory_order_relaxed);
 		for (int i = 0; i < most_tries; ++i) {
 			const std::uint64_t own = next_.fetch_add(1, std::memory_order_acq_rel) + 1;
 			Place& place = place_of(own);
@@ -193,6 +198,7 @@ private:
 	}
 
 	std::atomic<std::uint64_t> next_{0};
+	std::atomic<std::uint64_t> added_{0};
 	std::atomic<std::uint64_t> changes_{0};
 	std::atomic<std::uint64_t> lost_{0};
 	std::uint32_t size_ = 0;

@@ -14,6 +14,24 @@ namespace {
 constexpr core::Micros kDefaultWait = 5 * core::kSecond;
 constexpr long kPollMilliseconds = 10;
 
+// What is known of the session before it is signalled; nullptr: there is no history, or no room in it.
+Incident* draft(const Target& target, const Farewell& note, Drafts*& drafts) {
+	if (incidents() == nullptr || !has_share())
+		return nullptr;
+	if (drafts == nullptr) {
+		Collected& collected = *collect(Purpose::recording);
+		drafts = new (palloc(sizeof(Drafts))) Drafts(collected, graph_of(collected));
+	}
+	const core::Index found = drafts->find(target.pid, target.backend_start);
+	Incident* incident =
+	    found == core::kNone ? draft_incident(target.pid, target.backend_start) : drafts->of(found);
+	incident->kind = note.action == core::Action::terminate ? Incident::Kind::manual_terminate
+	                                                        : Incident::Kind::manual_cancel;
+	incident->by = note.role;
+	incident->function = note.function;
+	return incident;
+}
+
 } // namespace
 
 bool may_know(const Names& names, const core::Session& session) {
@@ -79,34 +97,9 @@ Farewell note_for(core::Action action, const char* function) {
 	return note;
 }
 
-namespace {
-
-// What is known of the session before it is signalled. nullptr: there is no history, or no such session.
-Incident* draft(const Target& target, const Farewell& note) {
-	if (incidents() == nullptr)
-		return nullptr;
-	Collected& collected = *collect(Purpose::recording);
-	const core::WaitGraph& graph = graph_of(collected);
-	const auto sessions = collected.snapshot.sessions;
-	const auto found = std::ranges::find_if(sessions, [&target](const core::Session& session) {
-		return session.pid == target.pid && session.backend_start == target.backend_start;
-	});
-	Incident* incident =
-	    found == sessions.end()
-	        ? draft_incident(target.pid, target.backend_start)
-	        : draft_incident(collected, graph, static_cast<core::Index>(found - sessions.begin()));
-	incident->kind = note.action == core::Action::terminate ? Incident::Kind::manual_terminate
-	                                                        : Incident::Kind::manual_cancel;
-	incident->by = note.role;
-	incident->function = note.function;
-	return incident;
-}
-
-} // namespace
-
-void act(Outcome& outcome, const Target& target, const Farewell& note) {
+void act(Outcome& outcome, const Target& target, const Farewell& note, Drafts*& drafts) {
 	const core::Action action = note.action;
-	Incident* incident = draft(target, note);
+	Incident* incident = draft(target, note, drafts);
 	const Sent sent = send(target, action, settings.explain_actions ? &note : nullptr);
 	const int kill_error = errno;
 	uint64 number = 0;
@@ -176,7 +169,7 @@ void Endings::end(const Names& names, const core::Session& session, const Target
 	else if (dry_run_)
 		tell(outcome, "would terminate", "Nothing was done.");
 	else
-		act(outcome, target, note_);
+		act(outcome, target, note_, drafts_);
 }
 
 void Endings::finish(Rows& rows) {

@@ -2,7 +2,7 @@
 // the signal, the wait for ends, one row for each session.
 #pragma once
 
-#include "collect.h"
+#include "history.h"
 #include "names.h"
 #include "rows.h"
 #include "signal.h"
@@ -38,7 +38,8 @@ core::Micros length_argument(FunctionCallInfo fcinfo, int number, const char* ar
 Farewell note_for(core::Action action, const char* function);
 
 // Signals, records, and says how it went; a terminated session's end is still to be waited for.
-void act(Outcome& outcome, const Target& target, const Farewell& note);
+// `drafts` is made by the first call, for records of all that follow.
+void act(Outcome& outcome, const Target& target, const Farewell& note, Drafts*& drafts);
 
 // Waits until the sessions that were told to end are gone, or the time has passed.
 void wait_for_ends(Outcome* outcomes, std::size_t count, core::Micros wait);
@@ -64,6 +65,7 @@ private:
 	std::size_t count_ = 0;
 	bool dry_run_;
 	Farewell note_;
+	Drafts* drafts_ = nullptr;
 };
 
 } // namespace unblock::server

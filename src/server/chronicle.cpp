@@ -14,7 +14,9 @@ namespace {
 // Adds up what recording costs a turn. Plain data: an error may pass over it.
 class Stopwatch {
 public:
-	explicit Stopwatch(Chronicle& chronicle) : sum_(chronicle.spent), start_(monotonic_now()) {}
+	explicit Stopwatch(Chronicle& chronicle) : sum_(chronicle.spent), start_(monotonic_now()) {
+		++chronicle.records;
+	}
 	void stop() { sum_ += monotonic_now() - start_; }
 
 private:
@@ -70,15 +72,14 @@ void follow(Incident& incident, const core::Episode& episode, core::Micros idle)
 // One that is seen at a look.
 struct Present {
 	Chronicle& chronicle;
-	Collected& collected;
-	const core::WaitGraph& graph;
+	Drafts& drafts;
 	core::Episode& episode;
 	core::Index session;
 	core::Micros idle;
 };
 
 Incident* draft(const Present& present) {
-	Incident* incident = draft_incident(present.collected, present.graph, present.session);
+	Incident* incident = present.drafts.of(present.session);
 	incident->kind = Incident::Kind::episode;
 	incident->at = present.episode.begin;
 	incident->limit = settings.report_after * core::Micros{1000};
@@ -113,12 +114,10 @@ void grow_episode(const Present& present) {
 
 // The table gets it with its next change.
 void follow_episode(const Present& present) {
-	if (present.episode.record == 0)
-		return;
-	Stopwatch recording(present.chronicle);
-	incidents()->change(present.episode.record, true,
-	                    [&present](Incident& recorded) { follow(recorded, present.episode, present.idle); });
-	recording.stop();
+	if (present.episode.record != 0)
+		incidents()->change(present.episode.record, true, [&present](Incident& recorded) {
+			follow(recorded, present.episode, present.idle);
+		});
 }
 
 Incident::Outcome outcome_of(const core::Episode& episode) {
@@ -239,18 +238,16 @@ void adopt_manual_actions(Chronicle& chronicle) {
 	});
 }
 
-Incident* draft_incident(Chronicle& chronicle, const core::Policy& policy, Collected& collected,
-                         const core::WaitGraph& graph, const core::Decision& decision,
-                         const Farewell& farewell) {
+Incident* draft_incident(Chronicle& chronicle, const core::Policy& policy, Drafts& drafts,
+                         const core::Decision& decision, const Farewell& farewell) {
 	Stopwatch recording(chronicle);
-	const core::Session& session = collected.sessions[decision.session];
-	Incident* incident = draft_incident(collected, graph, decision.session);
+	const core::Session& session = drafts.session(decision.session);
+	Incident* incident = drafts.of(decision.session);
 	incident->kind = kind_of(decision);
 	incident->has_rule = true;
 	incident->rule = decision.rule;
 	incident->limit = decision.limit;
 	incident->measured = decision.measured;
-	incident->since_cancel = decision.since_cancel;
 	incident->preempting = farewell.preempting;
 	if (farewell.has_lock) {
 		incident->has_lock = true;
@@ -276,16 +273,15 @@ void keep(Chronicle& chronicle, const Incident& incident, const char* line) {
 	log_action(line, number);
 }
 
-void tell_episodes(Chronicle& chronicle, const core::Policy& policy, Collected& collected,
-                   const core::WaitGraph& graph, const core::Episodes::Look& look) {
+void tell_episodes(Chronicle& chronicle, const core::Policy& policy, Drafts& drafts,
+                   const core::Episodes::Look& look) {
 	for (const core::Episodes::Change& change : look.changes) {
 		if (change.what == core::Episodes::What::ends) {
 			end_episode(chronicle, *change.episode);
 			continue;
 		}
-		const Present present = {chronicle,      collected,
-		                         graph,          *change.episode,
-		                         change.session, policy.counted(collected.sessions[change.session]).sum};
+		const core::Micros idle = policy.counted(drafts.session(change.session)).sum;
+		const Present present = {chronicle, drafts, *change.episode, change.session, idle};
 		switch (change.what) {
 		case core::Episodes::What::begins:
 			begin_episode(present);

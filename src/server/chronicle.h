@@ -13,7 +13,8 @@ struct Chronicle {
 	core::Episodes episodes;
 	uint64 adopted = 0;       // the newest incident that was looked at, see adopt_manual_actions()
 	std::vector<uint64> late; // older ones that were not in their place yet
-	core::Micros spent = 0;   // on this turn's records
+	int records = 0;          // drafted, added or ended in this turn
+	core::Micros spent = 0;   // on them
 };
 
 // At the start: goes on with what a previous life of the enforcer has left open. Nor is a dry run told of
@@ -24,17 +25,16 @@ void resume(Chronicle& chronicle, core::Policy& policy);
 void adopt_manual_actions(Chronicle& chronicle);
 
 // The record of a decision, before it is carried out. Palloc'd.
-Incident* draft_incident(Chronicle& chronicle, const core::Policy& policy, Collected& collected,
-                         const core::WaitGraph& graph, const core::Decision& decision,
-                         const Farewell& farewell);
+Incident* draft_incident(Chronicle& chronicle, const core::Policy& policy, Drafts& drafts,
+                         const core::Decision& decision, const Farewell& farewell);
 
 // Adds it when it has been carried out: to the history, to the log as `line`, to the counters of its rule,
 // and to those who are watched.
 void keep(Chronicle& chronicle, const Incident& incident, const char* line);
 
 // Begins, follows and ends the records of episodes.
-void tell_episodes(Chronicle& chronicle, const core::Policy& policy, Collected& collected,
-                   const core::WaitGraph& graph, const core::Episodes::Look& look);
+void tell_episodes(Chronicle& chronicle, const core::Policy& policy, Drafts& drafts,
+                   const core::Episodes::Look& look);
 
 // That the fuse has blown.
 void record_fuse();

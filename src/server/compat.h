@@ -250,23 +250,6 @@ inline int recorder_flags() {
 	return BGWORKER_SHMEM_ACCESS | BGWORKER_BACKEND_DATABASE_CONNECTION;
 }
 
-struct NamedSetting {
-	const char* name;
-	const char* value;
-};
-inline std::span<const NamedSetting> recorder_settings() {
-	static constexpr NamedSetting all[] = {
-	    {"search_path", "pg_catalog, pg_temp"},
-	    {"statement_timeout", "0"},
-	    {"lock_timeout", "0"},
-	    {"temp_file_limit", "-1"},
-	    {"idle_in_transaction_session_timeout", "0"},
-	    {"synchronous_commit", "local"},
-	    {"default_transaction_isolation", "read committed"},
-	};
-	return all;
-}
-
 // --- wait events -------------------------------------------------------------------------------------
 
 inline uint32 enforcer_wait_event() {

@@ -128,13 +128,12 @@ Sent end_session(const Collected& collected, const core::Decision& decision, con
 	            settings.explain_actions ? &farewell : nullptr);
 }
 
-void carry_out(Memory& memory, Collected& collected, const core::WaitGraph& graph,
+void carry_out(Memory& memory, const Collected& collected, const core::WaitGraph& graph, Drafts& drafts,
                const core::Decision& decision) {
 	const core::Session& session = collected.sessions[decision.session];
 	const Farewell farewell = farewell_of(collected, graph, decision);
 	const char* line = action_line(collected, decision, farewell);
-	Incident* incident =
-	    draft_incident(memory.chronicle, memory.policy, collected, graph, decision, farewell);
+	Incident* incident = draft_incident(memory.chronicle, memory.policy, drafts, decision, farewell);
 	if (decision.dry_run) {
 		keep(memory.chronicle, *incident, line);
 		return;
@@ -215,11 +214,13 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster, core::Mi
 	record(statistics.partition_time, collected->partition_time);
 	record(statistics.graph_time, static_cast<uint64>(graph_time));
 
+	Drafts drafts(*collected, **graph);
 	memory.chronicle.spent = 0;
+	memory.chronicle.records = 0;
 	for (const core::Decision& decision : turn->decisions)
-		carry_out(memory, *collected, **graph, decision);
-	tell_episodes(memory.chronicle, memory.policy, *collected, **graph, *episodes);
-	if (!turn->decisions.empty() || !episodes->changes.empty()) {
+		carry_out(memory, *collected, **graph, drafts, decision);
+	tell_episodes(memory.chronicle, memory.policy, drafts, *episodes);
+	if (memory.chronicle.records > 0) {
 		count(kRecorded);
 		record(statistics.record_time, static_cast<uint64>(memory.chronicle.spent));
 	}

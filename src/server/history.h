@@ -9,6 +9,10 @@ namespace unblock::server {
 // allocates nothing, waits for nobody.
 uint64 remember(const Incident& incident);
 
+// Whether what the current user does is to be recorded. All roles that may end only their own sessions have a
+// share of 100 incidents a minute together: one of them could make all others' give way.
+bool has_share();
+
 // An incident of a role's doing, which the enforcer is to see to: its outcome is awaited, the table gets it.
 uint64 remember_manual(const Incident& incident);
 

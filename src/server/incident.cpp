@@ -14,8 +14,6 @@ namespace {
 constexpr std::size_t kMostTexts = 64;
 constexpr int kChainWidth = 100;
 
-using Chain = std::vector<core::ChainRow>;
-
 // What a session says of itself, read without a catalog. Palloc'd; nullptr: not known.
 struct Texts {
 	const char* role;
@@ -39,80 +37,6 @@ Texts read_texts(int number, int pid, TimestampTz backend_start, const StatusTex
 			texts.query = pstrdup(room.query);
 	}
 	return texts;
-}
-
-// For tree().
-void fill_texts(Collected& collected, core::Index index, const StatusTexts& room) {
-	core::Session& session = collected.sessions[index];
-	if (session.kind == core::Kind::prepared)
-		return;
-	const Texts texts =
-	    read_texts(collected.details[index].process_number, session.pid, session.backend_start, room);
-	session.usename = view(texts.role);
-	session.datname = view(texts.database);
-	session.application_name = view(texts.application);
-	session.query = view(texts.query);
-}
-
-// The label of a lock without a catalog: OIDs, and the name of the database of a session that awaits it.
-void label_lock(Collected& collected, core::Index index, const core::Session& session) {
-	core::Lock& lock = collected.locks[index];
-	if (lock.label.empty())
-		lock.label = lock_label(
-		    only_database(session.database, session.datname.empty() ? nullptr : session.datname.data()),
-		    collected.tags[index]);
-}
-
-void draw_chain(Incident& incident, Collected& collected, const core::WaitGraph& graph, core::Index session) {
-	auto* chain = Owned<Chain>::in(CurrentMemoryContext);
-	const core::Index node = graph.node_of(session);
-	core_phase([chain, &graph, node] { chain->make(core::chain_of(core::chains(graph), node)); });
-	if ((*chain)->empty())
-		return;
-	const StatusTexts texts = make_status_texts();
-	for (std::size_t i = 0; i < std::min((*chain)->size(), kMostTexts); ++i)
-		fill_texts(collected, (**chain)[i].node, texts);
-	for (const core::ChainRow& row : **chain)
-		if (const core::Index wait = graph.node(row.node).waiter; wait != core::kNone)
-			label_lock(collected, collected.waiters[wait].lock, collected.sessions[row.node]);
-	core_phase([chain, &graph, &incident] {
-		constexpr std::string_view more = "...";
-		const std::size_t room = sizeof(incident.chain) - more.size() - 1;
-		std::string text;
-		for (const std::string& line : core::tree(graph, **chain, {.unicode = false, .width = kChainWidth})) {
-			if (text.size() + line.size() + 1 > room) {
-				text += more;
-				break;
-			}
-			text += line + "\n";
-		}
-		if (text.ends_with('\n'))
-			text.pop_back();
-		strlcpy(incident.chain, text.c_str(), sizeof(incident.chain));
-	});
-}
-
-void add_waiters(Incident& incident, const Collected& collected, const core::WaitGraph& graph,
-                 core::Index session) {
-	using Waits = std::vector<core::Index>;
-	auto* waits = Owned<Waits>::in(CurrentMemoryContext);
-	core_phase(
-	    [waits, &graph, session] { waits->make(core::direct_waiters(graph, session, Incident::kSample)); });
-	incident.blocked = graph.node(session).blocked_total;
-	for (const core::Index wait : **waits) {
-		const core::Waiter& waiter = collected.waiters[wait];
-		incident.sample[incident.sampled++] = {collected.sessions[waiter.session].pid, waiter.mode,
-		                                       collected.tags[waiter.lock]};
-	}
-	if ((*waits)->empty())
-		return;
-	const core::Waiter& longest = collected.waiters[(*waits)->front()];
-	incident.longest_wait = collected.snapshot.waited(longest);
-	incident.has_lock = true;
-	incident.lock = collected.tags[longest.lock];
-	incident.mode = core::mode_against(graph, session, longest, false);
-	if (incident.mode == core::LockMode::none)
-		incident.mode = core::mode_against(graph, session, longest, true);
 }
 
 // Into a zeroed buffer, cut to its size.
@@ -171,27 +95,116 @@ const char* outcome_name(Incident::Outcome outcome) {
 	return nullptr;
 }
 
-Incident* draft_incident(Collected& collected, const core::WaitGraph& graph, core::Index index) {
-	const core::Session& session = collected.sessions[index];
-	const SessionDetails& details = collected.details[index];
+// For tree().
+void Drafts::fill_texts(core::Index index) {
+	core::Session& session = collected_.sessions[index];
+	if (session.kind == core::Kind::prepared)
+		return;
+	if (room_.query == nullptr)
+		room_ = make_status_texts();
+	const Texts texts =
+	    read_texts(collected_.details[index].process_number, session.pid, session.backend_start, room_);
+	session.usename = view(texts.role);
+	session.datname = view(texts.database);
+	session.application_name = view(texts.application);
+	session.query = view(texts.query);
+}
+
+// The label of a lock without a catalog: OIDs, and the name of the database of a session that awaits it.
+void Drafts::label_lock(core::Index index, const core::Session& waiter) {
+	core::Lock& lock = collected_.locks[index];
+	if (lock.label.empty())
+		lock.label = lock_label(
+		    only_database(waiter.database, waiter.datname.empty() ? nullptr : waiter.datname.data()),
+		    collected_.tags[index]);
+}
+
+void Drafts::draw_chain(Incident& incident, core::Index session) {
+	const core::WaitGraph& graph = graph_;
+	const core::Index node = graph.node_of(session);
+	if (chains_ == nullptr) {
+		chains_ = Owned<Chain>::in(CurrentMemoryContext);
+		core_phase([chains = chains_, &graph] { chains->make(core::chains(graph)); });
+	}
+	auto* chain = Owned<Chain>::in(CurrentMemoryContext);
+	core_phase([chain, all = chains_, node] { chain->make(core::chain_of(**all, node)); });
+	if ((*chain)->empty())
+		return;
+	for (std::size_t i = 0; i < std::min((*chain)->size(), kMostTexts); ++i)
+		if (core::Index member = (**chain)[i].node;
+		    collected_.sessions[member].application_name.data() == nullptr)
+			fill_texts(member);
+	for (const core::ChainRow& row : **chain)
+		if (const core::Index wait = graph.node(row.node).waiter; wait != core::kNone)
+			label_lock(collected_.waiters[wait].lock, collected_.sessions[row.node]);
+	core_phase([chain, &graph, &incident] {
+		constexpr std::string_view more = "...";
+		const std::size_t room = sizeof(incident.chain) - more.size() - 1;
+		std::string text;
+		for (const std::string& line : core::tree(graph, **chain, {.unicode = false, .width = kChainWidth})) {
+			if (text.size() + line.size() + 1 > room) {
+				text += more;
+				break;
+			}
+			text += line + "\n";
+		}
+		if (text.ends_with('\n'))
+			text.pop_back();
+		strlcpy(incident.chain, text.c_str(), sizeof(incident.chain));
+	});
+}
+
+void Drafts::add_waiters(Incident& incident, core::Index session) {
+	using Waits = std::vector<core::Index>;
+	const core::WaitGraph& graph = graph_;
+	auto* waits = Owned<Waits>::in(CurrentMemoryContext);
+	core_phase(
+	    [waits, &graph, session] { waits->make(core::direct_waiters(graph, session, Incident::kSample)); });
+	incident.blocked = graph.node(session).blocked_total;
+	for (const core::Index wait : **waits) {
+		const core::Waiter& waiter = collected_.waiters[wait];
+		incident.sample[incident.sampled++] = {collected_.sessions[waiter.session].pid, waiter.mode,
+		                                       collected_.tags[waiter.lock]};
+	}
+	if ((*waits)->empty())
+		return;
+	const core::Waiter& longest = collected_.waiters[(*waits)->front()];
+	incident.longest_wait = collected_.snapshot.waited(longest);
+	incident.has_lock = true;
+	incident.lock = collected_.tags[longest.lock];
+	incident.mode = core::mode_against(graph, session, longest, false);
+	if (incident.mode == core::LockMode::none)
+		incident.mode = core::mode_against(graph, session, longest, true);
+}
+
+core::Index Drafts::find(int pid, TimestampTz backend_start) const {
+	const auto sessions = collected_.snapshot.sessions;
+	const auto found = std::ranges::find_if(sessions, [=](const core::Session& session) {
+		return session.pid == pid && session.backend_start == backend_start;
+	});
+	return found == sessions.end() ? core::kNone : static_cast<core::Index>(found - sessions.begin());
+}
+
+Incident* Drafts::of(core::Index index) {
+	const core::Session& session = collected_.sessions[index];
+	const SessionDetails& details = collected_.details[index];
 	auto* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
-	incident->at = collected.snapshot.now;
+	incident->at = collected_.snapshot.now;
 	incident->pid = session.pid;
 	incident->backend = session.kind;
 	incident->state = session.state;
 	incident->backend_start = session.backend_start;
 	incident->xact_start = session.xact_start;
 	incident->state_start = session.state_start;
-	incident->query_start = session.query_start;
 	incident->database = session.database;
 	incident->role = session.role;
 	incident->xid = session.xid;
 	incident->local_xid = session.local_xid;
-	incident->locks_held = count_locks(collected, index);
-	add_waiters(*incident, collected, graph, index);
-	draw_chain(*incident, collected, graph, index);
+	incident->locks_held = count_locks(collected_, index);
+	add_waiters(*incident, index);
+	draw_chain(*incident, index);
 	if (session.application_name.data() == nullptr) // it is in no chain
-		fill_texts(collected, index, make_status_texts());
+		fill_texts(index);
 	if (details.has_status) {
 		incident->query_id = details.status.query_id;
 		incident->client = details.status.client;
@@ -216,7 +229,6 @@ Incident* draft_incident(int pid, TimestampTz backend_start) {
 	incident->state = state_of(status);
 	incident->xact_start = status.xact_start;
 	incident->state_start = status.state_start;
-	incident->query_start = status.query_start;
 	incident->database = status.database;
 	incident->role = status.role;
 	incident->query_id = status.query_id;

@@ -4,6 +4,7 @@
 // the sessions gave themselves; other names are looked up when the record is read. Longer texts are cut.
 #pragma once
 
+#include "boundary.h"
 #include "collect.h"
 
 #include "../core/direct_waiters.h"
@@ -52,7 +53,6 @@ struct alignas(uint64) Incident {
 	core::Micros measured;     // of an episode: how long somebody waited
 	core::Micros took;         // until the outcome
 	core::Micros signalled_at; // monotonic; 0: nobody was
-	core::Micros since_cancel;
 	int preempting;
 
 	// The one who was ended or canceled, or the root of the episode. No pid: a prepared transaction, or
@@ -63,7 +63,6 @@ struct alignas(uint64) Incident {
 	TimestampTz backend_start;
 	TimestampTz xact_start;
 	TimestampTz state_start;
-	TimestampTz query_start;
 	Oid database;
 	Oid role;
 	TransactionId xid;
@@ -98,9 +97,32 @@ const char* kind_name(Incident::Kind kind);
 // "ended by itself"; nullptr while it is not known.
 const char* outcome_name(Incident::Outcome outcome);
 
-// What a snapshot for the enforcer or for a record tells of a session and of those who wait for it; the
-// session's texts are read now. Fills in texts of the snapshot. Zeros elsewhere. Palloc'd.
-Incident* draft_incident(Collected& collected, const core::WaitGraph& graph, core::Index session);
+// Records of a snapshot for the enforcer or for recording. Plain data: an error may pass over it.
+class Drafts {
+public:
+	Drafts(Collected& collected, const core::WaitGraph& graph) : collected_(collected), graph_(graph) {}
+
+	// What the snapshot tells of a session and of those who wait for it; the session's texts are read now,
+	// and filled in in the snapshot. Zeros elsewhere. Palloc'd.
+	Incident* of(core::Index session);
+
+	// The session of this process; kNone: it is in no transaction and no wait.
+	core::Index find(int pid, TimestampTz backend_start) const;
+
+	const core::Session& session(core::Index session) const { return collected_.sessions[session]; }
+
+private:
+	using Chain = std::vector<core::ChainRow>;
+	void fill_texts(core::Index session);
+	void label_lock(core::Index lock, const core::Session& waiter);
+	void add_waiters(Incident& incident, core::Index session);
+	void draw_chain(Incident& incident, core::Index session);
+
+	Collected& collected_;
+	const core::WaitGraph& graph_;
+	Owned<Chain>* chains_ = nullptr; // all of them, made when the first one is drawn
+	StatusTexts room_ = {};
+};
 
 // The same of a client that is in no transaction and no wait, and so in no snapshot.
 Incident* draft_incident(int pid, TimestampTz backend_start);

@@ -32,6 +32,10 @@ bool may_signal(const Names& names, Oid role) {
 	return has_privs_of_role(GetUserId(), role) || has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND);
 }
 
+bool may_signal_others(const Names& names) {
+	return names.shared ? has_privs_of_role(GetUserId(), ROLE_PG_SIGNAL_BACKEND) : is_known_superuser();
+}
+
 bool may_read_settings(const Names& names) {
 	return names.shared ? has_privs_of_role(GetUserId(), ROLE_PG_READ_ALL_SETTINGS) : is_known_superuser();
 }

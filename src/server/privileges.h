@@ -17,6 +17,9 @@ bool may_see(const Names& names, Oid role);
 // either: if those of roles cannot be read, superusers may signal all, others their own sessions.
 bool may_signal(const Names& names, Oid role);
 
+// Whether they may end sessions of others at all: superusers and members of pg_signal_backend.
+bool may_signal_others(const Names& names);
+
 // As the server shows settings that are for superusers and pg_read_all_settings (guc.c, GUC_SUPERUSER_ONLY).
 bool may_read_settings(const Names& names);
 

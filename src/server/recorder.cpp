@@ -23,7 +23,7 @@ constexpr core::Micros kOnStandby = 10 * core::kSecond;
 constexpr core::Micros kLongestRun = core::kSecond;
 
 // What came of a recorder; what it finds when it starts is `broken`.
-enum class Result : uint32 { broken, done, no_table };
+enum class Result : uint32 { broken, done, no_table, foreign_table };
 
 void set_result(Result result) {
 	pg_atomic_write_u32(&shared_state()->recorder_result, static_cast<uint32>(result));
@@ -47,15 +47,20 @@ bool has_incidents() {
 	return incidents()->changes() != 0;
 }
 
-void back_off(const char* reason, const char* hint) {
+// Returns whether it was the last step already.
+bool back_off() {
 	if (!has_incidents()) { // nothing to save: there was no table, or nobody could look for it
 		pg_atomic_write_u64(&shared_state()->recorded, 0);
-		return;
+		return true;
 	}
 	const bool is_last = launcher.step == kLastStep;
 	launcher.step = launcher.step == 0 ? kFirstStep : std::min(2 * launcher.step, kLastStep);
 	launcher.next = monotonic_now() + launcher.step;
-	if (reason != nullptr && !is_last)
+	return is_last;
+}
+
+void back_off(const char* reason, const char* hint) {
+	if (!back_off())
 		ereport(LOG, (errmsg("pg_unblock: the history is not saved: %s", reason), errhint("%s", hint)));
 }
 
@@ -80,7 +85,6 @@ bool launch() {
 void conclude() {
 	pfree(launcher.running);
 	launcher.running = nullptr;
-	launcher.next = std::max(launcher.next, monotonic_now());
 	switch (static_cast<Result>(pg_atomic_read_u32(&shared_state()->recorder_result))) {
 	case Result::done:
 		launcher.step = 0;
@@ -89,8 +93,12 @@ void conclude() {
 		back_off(psprintf("database \"%s\" does not have the extension", settings.history_database),
 		         "Run CREATE EXTENSION pg_unblock there, or set pg_unblock.history_database.");
 		break;
+	case Result::foreign_table:
+		back_off("table unblock.incident or its schema does not belong to a superuser",
+		         "What others own could run anything with the recorder's privileges.");
+		break;
 	case Result::broken:
-		back_off(nullptr, nullptr);
+		back_off();
 		break;
 	}
 }
@@ -110,107 +118,129 @@ bool is_pending() {
 
 // --- in the recorder ---------------------------------------------------------------------------------
 
-// The session's settings, whatever ALTER DATABASE says: nothing may time out, run out of its share of
-// the disk, wait for a standby, or be found in another schema.
+struct Setting {
+	const char* name;
+	const char* value;
+};
+// Whatever ALTER DATABASE says: nothing may time out, run out of its share of the disk, wait for a standby,
+// be found in another schema, or run somebody's trigger with our privileges. Two things are left: who has the
+// table locked is waited for, which every report shows; and a server that is read-only stays so.
+constexpr Setting kSettings[] = {
+    {"role", "none"},
+    {"search_path", "pg_catalog, pg_temp"},
+    {"session_replication_role", "replica"},
+    {"statement_timeout", "0"},
+    {"lock_timeout", "0"},
+    {"idle_in_transaction_session_timeout", "0"},
+    {"temp_file_limit", "-1"},
+    {"synchronous_commit", "local"},
+    {"default_transaction_isolation", "read committed"},
+};
+
 void settle_settings() {
-	for (const auto& [name, value] : compat::recorder_settings())
-		SetConfigOption(name, value, PGC_SUSET, PGC_S_OVERRIDE);
+	for (const Setting& setting : kSettings)
+		SetConfigOption(setting.name, setting.value, PGC_SUSET, PGC_S_OVERRIDE);
 }
 
-// The table, if it is the extension's and nobody but superusers can put a trigger on it, which would run with
-// our privileges.
+// The extension's own table, and whether it and its schema belong to superusers: another owner could have
+// anything run there with our privileges.
 constexpr char kFindTable[] =
-    "SELECT c.oid FROM pg_catalog.pg_extension e"
-    " JOIN pg_catalog.pg_depend d ON d.refclassid = 'pg_catalog.pg_extension'::regclass AND d.refobjid = "
-    "e.oid"
-    " AND d.classid = 'pg_catalog.pg_class'::regclass AND d.deptype = 'e'"
-    " JOIN pg_catalog.pg_class c ON c.oid = d.objid AND c.relname = 'incident' AND c.relkind = 'r'"
-    " JOIN pg_catalog.pg_roles r ON r.oid = c.relowner AND r.rolsuper"
+    "SELECT r.rolsuper AND s.rolsuper FROM pg_extension e"
+    " JOIN pg_depend d ON d.refclassid = 'pg_extension'::regclass AND d.refobjid = e.oid"
+    " AND d.classid = 'pg_class'::regclass AND d.deptype = 'e'"
+    " JOIN pg_class c ON c.oid = d.objid AND c.relname = 'incident' AND c.relkind = 'r'"
+    " JOIN pg_namespace n ON n.oid = c.relnamespace AND n.nspname = 'unblock'"
+    " JOIN pg_roles r ON r.oid = c.relowner JOIN pg_roles s ON s.oid = n.nspowner"
     " WHERE e.extname = 'pg_unblock'";
 
-// What changes of an incident once it is in the table.
-constexpr char kSave[] =
-    "INSERT INTO unblock.incident SELECT * FROM unblock.incidents_in_memory(only_unsaved => $1)"
-    " WHERE $2 = 0 OR at >= now() - make_interval(mins => $2)"
-    " ON CONFLICT (id) DO UPDATE SET (measured_ms, state, mode, lock, blocked_total, longest_wait_ms, "
-    "waiters, chain,"
-    " ended_at, waiting_ms, idle_ms, outcome, outcome_ms, query_id, query, revision) ="
-    " (excluded.measured_ms, excluded.state, excluded.mode, excluded.lock, excluded.blocked_total,"
-    " excluded.longest_wait_ms, excluded.waiters, excluded.chain, excluded.ended_at, excluded.waiting_ms,"
-    " excluded.idle_ms, excluded.outcome, excluded.outcome_ms, excluded.query_id, excluded.query, "
-    "excluded.revision)"
-    " RETURNING revision";
+#define COLUMNS                                                                                              \
+	"id, at, kind, rule, limit_ms, measured_ms, pid, backend_type, backend_start, xact_start, datid, "       \
+	"datname, usesysid, usename, application_name, client_addr, state, backend_xid, locks_held, for_pid, "   \
+	"database, relation, lock, mode, blocked_total, longest_wait_ms, waiters, chain, ended_at, waiting_ms, " \
+	"idle_ms, outcome, outcome_ms, asked_by, function, query_id, query, revision"
 
-constexpr char kForget[] = "DELETE FROM unblock.incident WHERE at < now() - make_interval(mins => $1)";
+// A record that has changed takes the place of what was saved of it. What changes between the two statements
+// is left to the next time.
+constexpr char kClear[] = "DELETE FROM unblock.incident"
+                          " WHERE id IN (SELECT id FROM unblock.incidents_in_memory(only_unsaved => true))";
+constexpr char kSave[] = "INSERT INTO unblock.incident (" COLUMNS ")"
+                         " SELECT " COLUMNS " FROM unblock.incidents_in_memory(only_unsaved => true)"
+                         " ON CONFLICT (id) DO NOTHING RETURNING revision";
+
+// An episode is as old as its end.
+constexpr char kForget[] = "DELETE FROM unblock.incident WHERE at < now() - make_interval(mins => $1)"
+                           " AND coalesce(ended_at, at) < now() - make_interval(mins => $1)"
+                           " AND NOT (kind = 'episode' AND outcome IS NULL)";
 
 // What was open when the server, or its shared memory, came to its end stays unknown.
 constexpr char kClose[] = "UPDATE unblock.incident SET outcome = 'server stopped'"
                           " WHERE outcome IS NULL AND kind NOT IN ('fuse', 'pause')"
                           " AND NOT starts_with(id, $1)";
 
-void execute(const char* sql, int count, Oid* types, Datum* values, int expected) {
-	const int result = SPI_execute_with_args(sql, count, types, values, nullptr, false, 0);
+void execute(const char* sql, Oid type, Datum value, int expected) {
+	const int count = type == InvalidOid ? 0 : 1;
+	const int result = SPI_execute_with_args(sql, count, &type, &value, nullptr, false, 0);
 	if (result != expected)
 		elog(ERROR, "SPI_execute_with_args failed: %s", SPI_result_code_string(result));
 }
 
-Oid find_table() {
-	const int result = SPI_execute(kFindTable, true, 1);
-	if (result != SPI_OK_SELECT)
-		elog(ERROR, "SPI_execute failed: %s", SPI_result_code_string(result));
+// The value of a row's only column.
+Datum only_value(uint64 row) {
 	bool is_null = true;
-	return SPI_processed == 0
-	           ? InvalidOid
-	           : DatumGetObjectId(SPI_getbinval(SPI_tuptable->vals[0], SPI_tuptable->tupdesc, 1, &is_null));
+	return SPI_getbinval(SPI_tuptable->vals[row], SPI_tuptable->tupdesc, 1, &is_null);
+}
+
+// Whether there is a table to save in.
+Result look_for_table() {
+	execute(kFindTable, InvalidOid, 0, SPI_OK_SELECT);
+	if (SPI_processed == 0)
+		return Result::no_table;
+	return DatumGetBool(only_value(0)) ? Result::done : Result::foreign_table;
 }
 
 struct Saved {
 	uint64 count;
-	IncidentRing::State* states;
+	IncidentRing::State* states; // palloc'd
 };
 
-// In a transaction of its own. nullptr: there is no table.
-Saved* save() {
+// All that is to be done with the table, in one transaction.
+Saved write_table() {
+	SharedState* shared = shared_state();
+	execute(kClear, InvalidOid, 0, SPI_OK_DELETE);
+	execute(kSave, InvalidOid, 0, SPI_OK_INSERT_RETURNING);
+	Saved saved;
+	saved.count = SPI_processed;
+	saved.states = static_cast<IncidentRing::State*>(MemoryContextAllocHuge(
+	    TopMemoryContext, sizeof(IncidentRing::State) * std::max<uint64>(SPI_processed, 1)));
+	for (uint64 i = 0; i < saved.count; ++i)
+		saved.states[i] = static_cast<IncidentRing::State>(DatumGetInt64(only_value(i)));
+	if (settings.history_retention > 0)
+		execute(kForget, INT4OID, Int32GetDatum(settings.history_retention), SPI_OK_DELETE);
+	if (pg_atomic_read_u32(&shared->earlier_closed) == 0)
+		execute(kClose, TEXTOID, CStringGetTextDatum(incident_prefix()), SPI_OK_UPDATE);
+	return saved;
+}
+
+// In a transaction of its own, after which what was saved is marked.
+Result save() {
 	SetCurrentStatementStartTimestamp();
 	StartTransactionCommand();
 	SPI_connect();
 	PushActiveSnapshot(GetTransactionSnapshot());
-	const Oid table = find_table();
-	Saved* saved = nullptr;
-	if (OidIsValid(table)) {
-		SharedState* shared = shared_state();
-		// The extension may have been dropped and created again.
-		const bool known = pg_atomic_read_u32(&shared->history_table) == table;
-		Oid types[] = {BOOLOID, INT4OID};
-		Datum values[] = {BoolGetDatum(known), Int32GetDatum(settings.history_retention)};
-		execute(kSave, 2, types, values, SPI_OK_INSERT_RETURNING);
-		saved = static_cast<Saved*>(MemoryContextAlloc(TopMemoryContext, sizeof(Saved)));
-		saved->count = SPI_processed;
-		saved->states = static_cast<IncidentRing::State*>(MemoryContextAllocHuge(
-		    TopMemoryContext, sizeof(IncidentRing::State) * std::max<uint64>(SPI_processed, 1)));
-		for (uint64 i = 0; i < saved->count; ++i) {
-			bool is_null = true;
-			saved->states[i] = static_cast<IncidentRing::State>(
-			    DatumGetInt64(SPI_getbinval(SPI_tuptable->vals[i], SPI_tuptable->tupdesc, 1, &is_null)));
-		}
-		if (settings.history_retention > 0)
-			execute(kForget, 1, types + 1, values + 1, SPI_OK_DELETE);
-		if (!known) {
-			Oid text[] = {TEXTOID};
-			Datum boot[] = {CStringGetTextDatum(incident_prefix())};
-			execute(kClose, 1, text, boot, SPI_OK_UPDATE);
-		}
-		pg_atomic_write_u32(&shared->history_table, InvalidOid); // until it is committed
-		PopActiveSnapshot();
-		SPI_finish();
-		CommitTransactionCommand();
-		pg_atomic_write_u32(&shared->history_table, table);
-		return saved;
-	}
+	const Result result = look_for_table();
+	Saved saved = {};
+	if (result == Result::done)
+		saved = write_table();
 	PopActiveSnapshot();
 	SPI_finish();
 	CommitTransactionCommand();
-	return nullptr;
+	if (result != Result::done)
+		return result;
+	for (uint64 i = 0; i < saved.count; ++i)
+		incidents()->mark_saved(saved.states[i]);
+	pfree(saved.states);
+	pg_atomic_write_u32(&shared_state()->earlier_closed, 1);
+	return result;
 }
 
 // The enforcer that waits for this may be another one than that which launched us.
@@ -229,15 +259,11 @@ Result record_all() {
 		if (changes == pg_atomic_read_u64(&shared->recorded) || monotonic_now() > last_start)
 			return Result::done;
 		pgstat_report_activity(STATE_RUNNING, "saving incidents");
-		Saved* saved = save();
+		const Result result = save();
 		pgstat_report_activity(STATE_IDLE, nullptr);
-		if (saved == nullptr)
-			return Result::no_table;
-		for (uint64 i = 0; i < saved->count; ++i)
-			incidents()->mark_saved(saved->states[i]);
+		if (result != Result::done)
+			return result;
 		pg_atomic_write_u64(&shared->recorded, changes);
-		pfree(saved->states);
-		pfree(saved);
 	}
 }
 
@@ -249,11 +275,15 @@ void run_recorder() {
 	PG_CATCH();
 	{
 		MemoryContextSwitchTo(context);
-		EmitErrorReport();
+		const ErrorData* error = CopyErrorData();
 		FlushErrorState();
 		HOLD_INTERRUPTS();
 		AbortCurrentTransaction();
 		RESUME_INTERRUPTS();
+		ereport(LOG, (errcode(error->sqlerrcode),
+		              errmsg("pg_unblock: the history is not saved: %s", error->message),
+		              error->detail ? errdetail_internal("%s", error->detail) : 0,
+		              error->hint ? errhint("%s", error->hint) : 0));
 	}
 	PG_END_TRY();
 }

@@ -62,10 +62,11 @@ void initialize(SharedState& shared) {
 	pg_atomic_init_u64(&shared.clock_steady_since, 0);
 	initialize(shared.statistics);
 	shared.boot = GetCurrentTimestamp();
+	pg_atomic_init_u64(&shared.share, 0);
 	pg_atomic_init_u32(&shared.recorder_pid, 0);
 	pg_atomic_init_u32(&shared.recorder_result, 0);
 	pg_atomic_init_u64(&shared.recorded, UINT64_MAX);
-	pg_atomic_init_u32(&shared.history_table, InvalidOid);
+	pg_atomic_init_u32(&shared.earlier_closed, 0);
 	shared.slot_count = compat::backend_count();
 	for (int i = 0; i < shared.slot_count; ++i)
 		initialize_slot(shared.slots[i]);
@@ -166,6 +167,10 @@ uint32 smallest_limit(const InForce& file) {
 		smallest = smaller_limit(smallest, smallest_limit_of(session.values));
 	}
 	return smallest;
+}
+
+uint64 counter_value(Counter counter) {
+	return pg_atomic_read_u64(&state->statistics.count[counter]);
 }
 
 void count(Counter counter) {

@@ -71,11 +71,13 @@ struct SharedState {
 
 	// When this memory was made: with its number it names an incident.
 	TimestampTz boot;
+	// The minute and how much of its share is used up, see has_share().
+	pg_atomic_uint64 share;
 	// The recorder, see recorder.h.
 	pg_atomic_uint32 recorder_pid; // 0: there is none
 	pg_atomic_uint32 recorder_result;
 	pg_atomic_uint64 recorded; // Ring::changes() that the table has; UINT64_MAX: nobody has looked for one
-	pg_atomic_uint32 history_table; // OID of the table that it went to
+	pg_atomic_uint32 earlier_closed; // what earlier lives of the server left open is closed in the table
 
 	int slot_count;
 	SessionSlot slots[FLEXIBLE_ARRAY_MEMBER];
@@ -108,6 +110,8 @@ uint32 smallest_limit(const InForce& file);
 
 // Counts what a rule led to: kTerminated, kCancelled, kWouldTerminate or kWouldCancel.
 void count_by_rule(core::Rule rule, Counter counter);
+
+uint64 counter_value(Counter counter);
 
 // Adds one to a counter; nothing without preloading.
 void count(Counter counter);

@@ -131,8 +131,9 @@ PGDLLEXPORT Datum pg_unblock_terminate(PG_FUNCTION_ARGS) {
 	Outcome outcome;
 	Status status;
 	Target target;
+	Drafts* drafts = nullptr;
 	if (prepare(fcinfo, &outcome, &status, &target)) {
-		act(outcome, target, note_for(core::Action::terminate, "unblock.terminate"));
+		act(outcome, target, note_for(core::Action::terminate, "unblock.terminate"), drafts);
 		wait_for_ends(&outcome, 1, wait);
 	}
 	add_outcome(rows, outcome);
@@ -147,9 +148,10 @@ PGDLLEXPORT Datum pg_unblock_cancel(PG_FUNCTION_ARGS) {
 	Outcome outcome;
 	Status status;
 	Target target;
+	Drafts* drafts = nullptr;
 	if (prepare(fcinfo, &outcome, &status, &target)) {
 		if (has_statement_to_cancel(status, &target))
-			act(outcome, target, note_for(core::Action::cancel, "unblock.cancel"));
+			act(outcome, target, note_for(core::Action::cancel, "unblock.cancel"), drafts);
 		else
 			tell(outcome, "nothing to cancel",
 			     "The session runs no statement, or one that waits for its client or for a standby, where a "

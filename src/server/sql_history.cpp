@@ -127,7 +127,7 @@ void add_session(Rows& rows, const Incident& incident, const Names& names, bool 
 		rows.int4(incident.pid);
 	else
 		rows.null();
-	rows.text(has_session ? backend_type(incident.backend) : nullptr);
+	rows.text(has_session && visible ? backend_type(incident.backend) : nullptr);
 	rows.time(visible ? incident.backend_start : 0);
 	rows.time(visible ? incident.xact_start : 0);
 	rows.oid(incident.database);

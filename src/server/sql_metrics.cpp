@@ -38,10 +38,6 @@ void add_counter(Rows& rows, const char* name, uint64 value, const char* help) {
 	add_metric(rows, name, "{}", static_cast<double>(value), help, Type::counter);
 }
 
-uint64 counter_value(Counter counter) {
-	return pg_atomic_read_u64(&shared_state()->statistics.count[counter]);
-}
-
 // Who waits and who idles now. Waits for advisory locks are told apart: applications elect leaders with them,
 // who keep others waiting for ever by design.
 void add_present(Rows& rows) {
@@ -149,7 +145,7 @@ void add_history(Rows& rows) {
 	const uint64 saved = recorded == UINT64_MAX ? 0 : recorded; // nobody has looked for the table yet
 	add_counter(rows, "episodes_total", counter_value(kEpisodes),
 	            "Blocking episodes that lasted longer than report_after.");
-	add_counter(rows, "incidents_total", ring.newest(), "Incidents recorded.");
+	add_counter(rows, "incidents_total", ring.added(), "Incidents recorded.");
 	add_counter(rows, "incidents_lost_total", ring.lost(),
 	            "Incidents that made way in memory before they were in the table.");
 	add_gauge(rows, "history_enabled", *settings.history_database != '\0' && !RecoveryInProgress() ? 1 : 0,

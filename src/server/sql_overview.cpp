@@ -57,10 +57,6 @@ constexpr struct {
 };
 static_assert(lengthof(kCounterNames) == kCounters);
 
-uint64 counter_value(Counter counter) {
-	return pg_atomic_read_u64(&shared_state()->statistics.count[counter]);
-}
-
 } // namespace
 
 } // namespace unblock::server
@@ -93,7 +89,7 @@ PGDLLEXPORT Datum pg_unblock_stats(PG_FUNCTION_ARGS) {
 	Rows rows(fcinfo);
 	for (const auto& entry : kCounterNames)
 		add_count(rows, entry.name, counter_value(entry.counter));
-	add_count(rows, "incidents", incidents()->newest());
+	add_count(rows, "incidents", incidents()->added());
 	add_count(rows, "incidents_lost", incidents()->lost());
 	const uint64 looks = counter_value(kLooks);
 	add_measure(rows, "look_time", shared->statistics.look_time, looks);

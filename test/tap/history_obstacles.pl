@@ -17,6 +17,8 @@ $server->start;
 $server->ask($_) for 'CREATE EXTENSION pg_unblock', 'CREATE DATABASE history';
 # Lines of the recorder, and of the server about it.
 my $of_recorder = qr/the history is not saved|ERROR|FATAL|pg_unblock recorder/;
+# Incidents that went with a table that was dropped.
+my %dropped;
 
 sub in_history {
 	my (@statements) = @_;
@@ -29,9 +31,9 @@ sub in_history {
 
 # $per_step: so many lines are written each time.
 sub is_overcome {
-	my ($what, $obstruct, $complaint, $per_step, $clear) = @_;
+	my ($what, $obstruct, $complaint, $per_step, $clear, %params) = @_;
 	local $Test::Builder::Level = $Test::Builder::Level + 1;
-	my %before   = $server->incidents_in_log(0);
+	%dropped = $server->incidents_in_log(0) if $params{drops};
 	my $position = $server->log_position;
 	my $start    = time;
 	$obstruct->();
@@ -44,7 +46,7 @@ sub is_overcome {
 	cmp_ok(scalar $lines->(), '<=', $per_step * $steps, "$what: lines in the log");
 	$clear->();
 	$server->wait_until_saved;
-	my $ids = join "\n", sort keys %{ { $server->incidents_in_log(0) } };
+	my $ids = join "\n", sort grep { !exists $dropped{$_} } keys %{ { $server->incidents_in_log(0) } };
 	is(in_history('SELECT id FROM unblock.incident ORDER BY id COLLATE "C"'), $ids, "$what: all arrives, once");
 	is($server->stat('incidents_lost'), 0, "$what: nothing is lost");
 	# And as soon as ever.
@@ -63,7 +65,8 @@ is_overcome('no extension',
 is_overcome('the extension is dropped',
 	sub { in_history('DROP EXTENSION pg_unblock') },
 	qr/the history is not saved: database "history" does not have the extension/, 1,
-	sub { in_history('CREATE EXTENSION pg_unblock') });
+	sub { in_history('CREATE EXTENSION pg_unblock') },
+	drops => 1);
 
 # … while the recorder waits for the table
 my $dropper;
@@ -75,32 +78,47 @@ is_overcome('the extension is dropped under way',
 		$server->wait_for_recorder;
 		$dropper->query($_) for 'DROP EXTENSION pg_unblock', 'COMMIT';
 	},
-	qr/ERROR:  relation "unblock.incident" does not exist|the history is not saved/, 1,
-	sub { $dropper->query('CREATE EXTENSION pg_unblock'); $dropper->quit; });
+	qr/the history is not saved: (relation "unblock.incident" does not exist|database "history" does not have the extension)/,
+	1,
+	sub { $dropper->query('CREATE EXTENSION pg_unblock'); $dropper->quit; },
+	drops => 1);
 
-# A new one, at once
+# A new one, at once: what the old one had went with it, as far as tables go.
+%dropped = $server->incidents_in_log(0);
 in_history('DROP EXTENSION pg_unblock', 'CREATE EXTENSION pg_unblock');
 $server->ask(PgUnblock::pauses(1));
 $server->wait_until_saved;
-is(in_history('SELECT count(*) FROM unblock.incident'), scalar keys %{ { $server->incidents_in_log(0) } },
-	'a new table gets all that is in the ring');
+is(in_history('SELECT count(*) FROM unblock.incident'), 1, 'a new table gets what is new');
+is(in_history('SELECT count(*) FROM unblock.history'), scalar keys %{ { $server->incidents_in_log(0) } },
+	'what is in memory is there still');
 
 # --- somebody else's table
 is_overcome('a table of that name',
 	sub { in_history('DROP EXTENSION pg_unblock', 'CREATE SCHEMA unblock', 'CREATE TABLE unblock.incident (id text)') },
 	qr/the history is not saved: database "history" does not have the extension/, 1,
-	sub { in_history('DROP TABLE unblock.incident', 'DROP SCHEMA unblock', 'CREATE EXTENSION pg_unblock') });
+	sub { in_history('DROP TABLE unblock.incident', 'DROP SCHEMA unblock', 'CREATE EXTENSION pg_unblock') },
+	drops => 1);
+
+# --- the extension's table, but not a superuser's any more
+$server->ask('CREATE ROLE keeper');
+for my $object ('TABLE unblock.incident', 'SCHEMA unblock') {
+	is_overcome("a foreign $object",
+		sub { in_history("ALTER $object OWNER TO keeper") },
+		qr/the history is not saved: table unblock.incident or its schema does not belong to a superuser/, 1,
+		sub { in_history("ALTER $object OWNER TO CURRENT_USER") });
+}
 
 # --- no database: the server tells of it in lines of its own
 is_overcome('no database',
 	sub { $server->ask('DROP DATABASE history') },
 	qr/FATAL:  database "history" does not exist/, 2,
-	sub { $server->ask('CREATE DATABASE history'); in_history('CREATE EXTENSION pg_unblock'); });
+	sub { $server->ask('CREATE DATABASE history'); in_history('CREATE EXTENSION pg_unblock'); },
+	drops => 1);
 
 # --- nothing may be written
 is_overcome('read-only',
 	sub { $server->set_in_file('default_transaction_read_only' => 'on') },
-	qr/ERROR:  cannot execute INSERT in a read-only transaction/, 1,
+	qr/LOG:  pg_unblock: the history is not saved: cannot execute \w+ in a read-only transaction/, 1,
 	sub { $server->set_in_file('default_transaction_read_only' => undef) });
 
 # --- no place for a worker: one is the enforcer's, one the logical replication launcher's, the third in use
@@ -125,7 +143,7 @@ SKIP: {
 	is(in_history($blocks), 't', 'a table that has no place left within 2 MB');
 	is_overcome('a full disk',
 		sub { $limit->(2 * 1024 * 1024 . ':unlimited') },
-		qr/ERROR:  could not extend file .*: File too large/, 1,
+		qr/LOG:  pg_unblock: the history is not saved: could not extend file .*: File too large/, 1,
 		sub { $limit->('unlimited'); in_history(q(DELETE FROM unblock.incident WHERE id LIKE 'filler %')); });
 }
 

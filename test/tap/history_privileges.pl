@@ -77,6 +77,50 @@ for my $sql ("INSERT INTO unblock.incident (id, at, kind, revision) VALUES ('x',
 }
 is($server->ask('SELECT count(*) FROM unblock.incident'), 1, 'nothing has happened');
 
+# Who may put a trigger on the table runs nothing with the recorder's rights.
+$server->ask('CREATE ROLE trigger LOGIN; GRANT TRIGGER ON unblock.incident TO trigger; GRANT CREATE ON SCHEMA public TO trigger');
+my $mean = $server->session(user => 'trigger');
+$mean->query('CREATE FUNCTION take_over() RETURNS trigger LANGUAGE plpgsql AS $$
+	BEGIN EXECUTE \'ALTER ROLE trigger SUPERUSER\'; RETURN new; END $$');
+$mean->query('CREATE TRIGGER take_over BEFORE INSERT ON unblock.incident FOR EACH ROW EXECUTE FUNCTION take_over()');
+$server->ask("ALTER DATABASE postgres SET role = 'other'");
+$server->ask(PgUnblock::pauses(3));
+$server->wait_until("(SELECT count(*) FROM unblock.incident WHERE kind = 'pause') = 3");
+pass('a trigger, or a role of the database, does not keep incidents from the table');
+is($server->ask("SELECT rolsuper FROM pg_roles WHERE rolname = 'trigger'"), 'f', 'and the trigger does not run');
+$server->ask('ALTER DATABASE postgres RESET role');
+
+# A column of somebody's own is no harm.
+$server->ask('ALTER TABLE unblock.incident ADD COLUMN ticket text');
+$server->ask(PgUnblock::pauses(1));
+$server->wait_until("(SELECT count(*) FROM unblock.incident WHERE kind = 'pause') = 4");
+$server->ask('ALTER TABLE unblock.incident DROP COLUMN ticket');
+$server->ask(PgUnblock::pauses(1));
+$server->wait_until("(SELECT count(*) FROM unblock.incident WHERE kind = 'pause') = 5");
+is($server->ask("SELECT count(*) FROM unblock.history WHERE kind = 'pause'"), 5, 'a column comes and goes');
+
+# A table from another cluster, where the number of a role was somebody else's.
+$server->ask("INSERT INTO unblock.incident (id, at, kind, usesysid, usename, query, revision)
+	SELECT 'elsewhere', now(), 'terminate', 'other'::regrole, 'alice', 'secret', 0");
+is($server->session(user => 'other')->query("SELECT query FROM unblock.history WHERE id = 'elsewhere'"), $none,
+	'the name counts too');
+
+# What a role without special rights does to itself is recorded for a part only.
+my $victim = $server->session(user => 'other');
+my $many   = $server->session(user => 'other');
+my $before = $server->ask("SELECT count(*) FROM unblock.history WHERE kind = 'manual_cancel'");
+my $position = $server->log_position;
+for (1 .. 130) {
+	$victim->begin_statement('SELECT pg_sleep(3600)');
+	$server->wait_until("EXISTS (SELECT FROM pg_stat_activity WHERE pid = $victim->{pid} AND wait_event = 'PgSleep')");
+	$many->query("SELECT unblock.cancel($victim->{pid})");
+	$victim->end_statement;
+}
+cmp_ok($server->ask("SELECT count(*) FROM unblock.history WHERE kind = 'manual_cancel'") - $before, '<=', 200,
+	'so many in a minute');
+is(scalar $server->actions($position), 130, 'the log has them all');
+cmp_ok(scalar(grep { !$_->{incident} } $server->actions($position)), '>', 0, 'some without an incident');
+
 # A table of this name that is not the extension's, with a trigger that would run with the recorder's rights.
 $server->ask('DROP EXTENSION pg_unblock');
 $server->ask('GRANT CREATE ON DATABASE postgres TO other');
@@ -85,7 +129,7 @@ $other->query('CREATE SCHEMA unblock; CREATE TABLE unblock.incident (id text PRI
 $other->query('CREATE FUNCTION unblock.take_over() RETURNS trigger LANGUAGE plpgsql AS $$
 	BEGIN EXECUTE \'ALTER ROLE other SUPERUSER\'; RETURN new; END $$');
 $other->query('CREATE TRIGGER take_over BEFORE INSERT ON unblock.incident EXECUTE FUNCTION unblock.take_over()');
-my $position = $server->log_position;
+$position = $server->log_position;
 my $idle = $server->idle_session('SELECT 1', options => '-c pg_unblock.idle_in_transaction_limit=100ms');
 $server->wait_for_log(qr/the history is not saved: database "postgres" does not have the extension/, $position);
 is($server->ask("SELECT rolsuper FROM pg_roles WHERE rolname = 'other'"), 'f', 'a foreign table is not written');
