@@ -11,7 +11,7 @@ WHERE pronamespace = 'unblock'::regnamespace ORDER BY p.oid::regprocedure::text 
 
 -- Arguments, with names and defaults.
 SELECT proname, pg_get_function_arguments(oid) AS arguments FROM pg_proc
-WHERE pronamespace = 'unblock'::regnamespace AND pronargs > 0 ORDER BY proname;
+WHERE pronamespace = 'unblock'::regnamespace AND pronargs > 0 AND proname <> 'incidents_in_memory' ORDER BY proname;
 
 -- Columns of the reports.
 SELECT attrelid::regclass AS view, attname AS column, format_type(atttypid, atttypmod) AS type
@@ -29,6 +29,13 @@ SELECT relname, array_agg(attname::text ORDER BY attnum) = proargnames[pronargs 
 FROM pg_class c JOIN pg_attribute ON attrelid = c.oid AND attnum > 0
 	JOIN pg_proc ON proname = relname AND pronamespace = relnamespace
 WHERE relnamespace = 'unblock'::regnamespace AND relkind = 'v' GROUP BY relname, pronargs, proargnames, proallargtypes ORDER BY 1;
+
+-- Incidents are the same in memory and in the table.
+SELECT array_agg(attname::text ORDER BY attnum) = proargnames[2:] AND array_agg(atttypid ORDER BY attnum) = proallargtypes[2:]
+	AS same_columns
+FROM pg_attribute, pg_proc
+WHERE attrelid = 'unblock.incident'::regclass AND attnum > 0 AND proname = 'incidents_in_memory'
+GROUP BY proargnames, proallargtypes;
 
 -- Every object has a comment, and everybody may use it, but for pause(), resume(), metrics and the table.
 SELECT pg_describe_object(classid, objid, 0) AS without_comment

@@ -103,6 +103,15 @@ $server->ask(PgUnblock::pauses(1));
 $server->wait_until_saved;
 is($server->ask($old), 0, 'history_retention = 2d does not');
 is($server->ask('SELECT count(*) FROM unblock.incident'), $rows - 2 + 1, 'and keeps the others');
+$server->ask(q(INSERT INTO unblock.incident (id, at, ended_at, kind, outcome, revision) VALUES
+	('long', now() - interval '5 days', now(), 'episode', 'ended by itself', 0),
+	('longest', now() - interval '5 days', NULL, 'episode', NULL, 0),
+	('old', now() - interval '5 days', now() - interval '3 days', 'episode', 'ended by itself', 0)));
+$server->ask(PgUnblock::pauses(1));
+$server->wait_until_saved;
+is($server->ask(q(SELECT string_agg(id, ' ' ORDER BY id) FROM unblock.incident WHERE id ~ '^l|^o')), 'long longest',
+	'an episode is as old as its end');
+$server->ask(q(DELETE FROM unblock.incident WHERE id LIKE 'long%'));
 
 # --- no table wanted
 $server->append_conf('postgresql.conf', q(pg_unblock.history_database = ''));
