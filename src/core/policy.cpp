@@ -282,11 +282,11 @@ void Policy::apply_fuse(int max_actions) {
 		wake_in(0);
 }
 
-// What dry run tells once.
 void Policy::resume_reported(const Session& session, Rule rule) {
 	remember(session).reported |= flag(rule);
 }
 
+// What dry run tells once.
 void Policy::note_reported(const WaitGraph& graph) {
 	for (const Decision& decision : turn_.decisions)
 		if (decision.dry_run)

@@ -95,7 +95,7 @@ void conclude() {
 		break;
 	case Result::foreign_table:
 		back_off("table unblock.incident or its schema does not belong to a superuser",
-		         "What others own could run anything with the recorder's privileges.");
+		         "Give both to a superuser: what others own could run anything with the recorder's rights.");
 		break;
 	case Result::broken:
 		back_off();

@@ -723,6 +723,23 @@ TEST_F(EpisodesTest, AnEpisodeOfAPreviousLifeGoesOn) {
 	EXPECT_EQ(told[0].episode.waiting, 16 * kSecond);
 }
 
+TEST_F(EpisodesTest, ACancelExplainsAnEndThatComesSoonAfter) {
+	for (const Micros later : {9 * kSecond, 11 * kSecond}) {
+		const Index root = holder(table);
+		const Index blocked = waiter(table);
+		watch(12 * kSecond);
+		const Session session = server.client(root).session;
+		watcher.episodes.told(session.pid, session.backend_start, Action::cancel);
+		watch(later);
+		server.commit(root);
+		server.stop_waiting(blocked);
+		const std::vector<Told> told = look_in(kMilli);
+		ASSERT_EQ(told.size(), 1U);
+		ASSERT_EQ(told[0].what, What::ends);
+		EXPECT_EQ(told[0].episode.told.has_value(), later < 10 * kSecond);
+	}
+}
+
 TEST_F(EpisodesTest, WhatWasDoneAboutItIsToldAtItsEnd) {
 	const Index root = holder(table);
 	const Index blocked = waiter(table);
