@@ -10,6 +10,7 @@
 #include <cstddef>
 #include <cstdint>
 #include <cstring>
+#include <iterator>
 #include <new>
 #include <type_traits>
 
@@ -128,6 +129,17 @@ public:
 				return before;
 		}
 		return 0;
+	}
+
+	// Looks at every page of the ring once, so that this process has them all at hand: to get to know a page
+	// takes longer than to fill it.
+	void warm_up() const noexcept {
+		for (std::uint32_t i = 0; i < size_; ++i) {
+			static_cast<void>(places()[i].state.load(std::memory_order_relaxed));
+			std::uint64_t& last =
+			    const_cast<std::uint64_t&>(places()[i].words[std::size(places()[i].words) - 1]);
+			static_cast<void>(*static_cast<volatile std::uint64_t*>(&last));
+		}
 	}
 
 	// The place of a record, if it is still there.

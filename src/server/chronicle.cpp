@@ -199,6 +199,7 @@ void resume_incident(Chronicle& chronicle, core::Policy& policy, const Incident&
 
 void resume(Chronicle& chronicle, core::Policy& policy) {
 	const IncidentRing& ring = *incidents();
+	ring.warm_up();
 	const uint64 newest = ring.newest();
 	chronicle.adopted = newest;
 	auto* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
