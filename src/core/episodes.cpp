@@ -101,7 +101,8 @@ struct Group {
 
 } // namespace
 
-const Episodes::Look& Episodes::look(const WaitGraph& graph, Micros report_after, Micros monotonic) {
+const Episodes::Look& Episodes::look(const WaitGraph& graph, Micros report_after, Micros monotonic,
+                                     bool wait_for_word) {
 	const Snapshot& snapshot = graph.snapshot();
 	since_last_look_ = looks_ == 0 ? 0 : monotonic - monotonic_;
 	++looks_;
@@ -120,7 +121,7 @@ const Episodes::Look& Episodes::look(const WaitGraph& graph, Micros report_after
 	for (const Index root : graph.roots())
 		if (of_root_.contains(root))
 			tell(graph, root, report_after);
-	end_the_gone(snapshot, report_after);
+	end_the_gone(snapshot, report_after, wait_for_word);
 	if (report_after > 0)
 		wake_in(report_after); // whoever begins meanwhile
 	return look_;
@@ -229,7 +230,7 @@ void Episodes::tell(const WaitGraph& graph, Index root, Micros report_after) {
 	wake_in(kWatchful);
 }
 
-void Episodes::end_the_gone(const Snapshot& snapshot, Micros report_after) {
+void Episodes::end_the_gone(const Snapshot& snapshot, Micros report_after, bool wait_for_word) {
 	if (report_after != 0 && of_root_.size() == episodes_.size())
 		return; // all were seen to block somebody
 	for (const Session& session : snapshot.sessions) {
@@ -243,8 +244,11 @@ void Episodes::end_the_gone(const Snapshot& snapshot, Micros report_after) {
 		const bool blocks = episode.look == looks_;
 		const bool over = blocks ? report_after == 0 && episode.reported
 		                         : !present || monotonic_ - episode.seen >= report_after;
-		if (!over) {
-			if (episode.reported)
+		const bool waits = wait_for_word && !present && episode.reported;
+		if (!over || waits) {
+			if (waits)
+				wake_in(0);
+			else if (episode.reported)
 				wake_in(kWatchful);
 			++entry;
 			continue;

@@ -71,7 +71,11 @@ public:
 	// What lies between two looks is a lower bound. Linear in the snapshot, for each of a few passes (see
 	// stood_for()), and in the sum of the sets of roots that nodes wait for. The result lives until the next
 	// call. Throws std::bad_alloc.
-	const Look& look(const WaitGraph& graph, Micros report_after, Micros monotonic);
+	//
+	// `wait_for_word`: somebody is about to tell what was done to a session, see told(); the ends of those
+	// whose transaction is not there any more are left to the next look, which is to come soon.
+	const Look& look(const WaitGraph& graph, Micros report_after, Micros monotonic,
+	                 bool wait_for_word = false);
 
 	// Whether an episode was reported whose end is still to be told.
 	bool has_open() const noexcept;
@@ -92,7 +96,7 @@ private:
 	void see(const WaitGraph& graph, Index root);
 	void add_waits(const WaitGraph& graph);
 	void tell(const WaitGraph& graph, Index root, Micros report_after);
-	void end_the_gone(const Snapshot& snapshot, Micros report_after);
+	void end_the_gone(const Snapshot& snapshot, Micros report_after, bool wait_for_word);
 	void end(Episode& episode, bool transaction_is_over);
 	void wake_in(Micros length) noexcept;
 

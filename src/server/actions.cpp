@@ -32,6 +32,24 @@ Incident* draft(const Target& target, const Farewell& note, Drafts*& drafts) {
 	return incident;
 }
 
+// Signals, and records it if it was sent. The enforcer, which may see the session go first, waits for that
+// word.
+Sent send_and_record(const Target& target, const Farewell& note, Incident* incident, uint64* number) {
+	SharedState* shared = incident == nullptr ? nullptr : shared_state();
+	if (shared != nullptr)
+		pg_atomic_fetch_add_u32(&shared->signalling, 1);
+	const Sent sent = send(target, note.action, settings.explain_actions ? &note : nullptr);
+	const int kill_error = errno;
+	if (shared != nullptr) {
+		incident->signalled_at = monotonic_now();
+		if (sent == Sent::sent)
+			*number = remember_manual(*incident);
+		pg_atomic_fetch_sub_u32(&shared->signalling, 1);
+	}
+	errno = kill_error;
+	return sent;
+}
+
 } // namespace
 
 bool may_know(const Names& names, const core::Session& session) {
@@ -100,14 +118,8 @@ Farewell note_for(core::Action action, const char* function) {
 void act(Outcome& outcome, const Target& target, const Farewell& note, Drafts*& drafts) {
 	const core::Action action = note.action;
 	Incident* incident = draft(target, note, drafts);
-	const Sent sent = send(target, action, settings.explain_actions ? &note : nullptr);
-	const int kill_error = errno;
 	uint64 number = 0;
-	if (sent == Sent::sent && incident != nullptr) {
-		incident->signalled_at = monotonic_now();
-		number = remember_manual(*incident);
-	}
-	errno = kill_error;
+	const Sent sent = send_and_record(target, note, incident, &number);
 	switch (sent) {
 	case Sent::sent:
 		if (action == core::Action::terminate) {

@@ -239,6 +239,20 @@ void adopt_manual_actions(Chronicle& chronicle) {
 	});
 }
 
+bool wait_for_word(Chronicle& chronicle) {
+	constexpr core::Micros longest = core::kSecond;
+	const bool signalling = pg_atomic_read_u32(&shared_state()->signalling) != 0;
+	pg_read_barrier();
+	adopt_manual_actions(chronicle);
+	if (!signalling) {
+		chronicle.waits_since = 0;
+		return false;
+	}
+	if (chronicle.waits_since == 0)
+		chronicle.waits_since = monotonic_now();
+	return monotonic_now() - chronicle.waits_since < longest;
+}
+
 Incident* draft_incident(Chronicle& chronicle, const core::Policy& policy, Drafts& drafts,
                          const core::Decision& decision, const Farewell& farewell) {
 	Stopwatch recording(chronicle);

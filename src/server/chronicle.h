@@ -11,10 +11,11 @@ namespace unblock::server {
 // What lives from turn to turn, in C++.
 struct Chronicle {
 	core::Episodes episodes;
-	uint64 adopted = 0;       // the newest incident that was looked at, see adopt_manual_actions()
-	std::vector<uint64> late; // older ones that were not in their place yet
-	int records = 0;          // drafted, added or ended in this turn
-	core::Micros spent = 0;   // on them
+	uint64 adopted = 0;           // the newest incident that was looked at, see adopt_manual_actions()
+	std::vector<uint64> late;     // older ones that were not in their place yet
+	core::Micros waits_since = 0; // for the word of a role that is signalling; monotonic, 0: it does not
+	int records = 0;              // drafted, added or ended in this turn
+	core::Micros spent = 0;       // on them
 };
 
 // At the start: goes on with what a previous life of the enforcer has left open. Nor is a dry run told of
@@ -23,6 +24,10 @@ void resume(Chronicle& chronicle, core::Policy& policy);
 
 // Watches those that a role has signalled since the last turn.
 void adopt_manual_actions(Chronicle& chronicle);
+
+// After a snapshot: takes in what roles have done until then. Whether one of them is about to tell of more.
+// It is not waited for if it takes long: its process may have been stopped.
+bool wait_for_word(Chronicle& chronicle);
 
 // The record of a decision, before it is carried out. Palloc'd.
 Incident* draft_incident(Chronicle& chronicle, const core::Policy& policy, Drafts& drafts,

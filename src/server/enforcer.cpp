@@ -192,11 +192,13 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster, core::Mi
 	Collected* collected = collect_on_steady_clock();
 	const core::ClockReading moment = moment_of(*collected);
 	follow_clocks(memory, moment);
+	const bool word_comes = wait_for_word(memory.chronicle);
 	auto* graph = Owned<core::WaitGraph>::in(CurrentMemoryContext);
 	const core::Turn* turn = nullptr;
 	const core::Episodes::Look* episodes = nullptr;
 	core::Micros graph_time = 0;
-	core_phase([&memory, collected, graph, &cluster, &moment, &turn, &episodes, &graph_time, report_after] {
+	core_phase([&memory, collected, graph, &cluster, &moment, &turn, &episodes, &graph_time, report_after,
+	            word_comes] {
 		const core::Snapshot& snapshot = collected->snapshot;
 		memory.clock.correct({collected->sessions, snapshot.sessions.size()},
 		                     {collected->waiters, snapshot.waiters.size()});
@@ -205,7 +207,7 @@ long look_and_act(Memory& memory, const core::ClusterSettings& cluster, core::Mi
 		graph->make(snapshot);
 		graph_time = monotonic_now() - begin;
 		turn = &memory.policy.look(**graph, cluster, moment.monotonic);
-		episodes = &memory.chronicle.episodes.look(**graph, report_after, moment.monotonic);
+		episodes = &memory.chronicle.episodes.look(**graph, report_after, moment.monotonic, word_comes);
 	});
 	Statistics& statistics = shared_state()->statistics;
 	count(kLooks);

@@ -62,6 +62,7 @@ void initialize(SharedState& shared) {
 	pg_atomic_init_u64(&shared.clock_steady_since, 0);
 	initialize(shared.statistics);
 	shared.boot = GetCurrentTimestamp();
+	pg_atomic_init_u32(&shared.signalling, 0);
 	pg_atomic_init_u64(&shared.share, 0);
 	pg_atomic_init_u32(&shared.recorder_pid, 0);
 	pg_atomic_init_u32(&shared.recorder_result, 0);

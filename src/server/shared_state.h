@@ -71,6 +71,8 @@ struct SharedState {
 
 	// When this memory was made: with its number it names an incident.
 	TimestampTz boot;
+	// Roles that have signalled a session, or are about to, and have not recorded it yet.
+	pg_atomic_uint32 signalling;
 	// The minute and how much of its share is used up, see has_share().
 	pg_atomic_uint64 share;
 	// The recorder, see recorder.h.

@@ -33,10 +33,11 @@ public:
 		clock.correct(seen.sessions, seen.waiters);
 		const Snapshot snapshot{server.wall(), seen.sessions, seen.locks,
 		                        seen.holders,  seen.waiters,  server.next_xid()};
-		return episodes.look(WaitGraph(snapshot), report_after, server.monotonic());
+		return episodes.look(WaitGraph(snapshot), report_after, server.monotonic(), wait_for_word);
 	}
 
 	Micros report_after;
+	bool wait_for_word = false;
 	Clock clock;
 	Episodes episodes;
 };
@@ -721,6 +722,24 @@ TEST_F(EpisodesTest, AnEpisodeOfAPreviousLifeGoesOn) {
 	ASSERT_EQ(told.size(), 1U);
 	EXPECT_EQ(told[0].episode.blocked, 16 * kSecond);
 	EXPECT_EQ(told[0].episode.waiting, 16 * kSecond);
+}
+
+TEST_F(EpisodesTest, AnEndWaitsForWhoeverIsAboutToSayWhatWasDone) {
+	const Index root = holder(table);
+	const Index blocked = waiter(table);
+	watch(12 * kSecond);
+	const Session session = server.client(root).session;
+	server.leave(root);
+	server.stop_waiting(blocked);
+	watcher.wait_for_word = true;
+	EXPECT_TRUE(look_in(kMilli).empty());
+	EXPECT_EQ(sleep, Policy::kShortestSleep);
+	watcher.episodes.told(session.pid, session.backend_start, Action::terminate);
+	watcher.wait_for_word = false;
+	const std::vector<Told> told = look_in(kMilli);
+	ASSERT_EQ(told.size(), 1U);
+	EXPECT_EQ(told[0].what, What::ends);
+	EXPECT_EQ(told[0].episode.told, Action::terminate);
 }
 
 TEST_F(EpisodesTest, ACancelExplainsAnEndThatComesSoonAfter) {
