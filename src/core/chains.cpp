@@ -36,6 +36,7 @@ Child child(const WaitGraph& graph, Index node) {
 std::vector<Child> siblings(const WaitGraph& graph) {
 	std::vector<Child> children;
 	const Index sessions = static_cast<Index>(graph.snapshot().sessions.size());
+	children.reserve(sessions);
 	for (Index node = 0; node < sessions; ++node)
 		if (graph.node_of(node) == node && (graph.node(node).waits || graph.node(node).direct_waiters > 0))
 			children.push_back(child(graph, node));

@@ -4,6 +4,7 @@
 #include <algorithm>
 #include <map>
 #include <tuple>
+#include <utility>
 
 #include "fence.h"
 
@@ -55,13 +56,29 @@ class Tree {
 public:
 	Tree(const WaitGraph& graph, std::span<const ChainRow> rows, const RenderOptions& options)
 	    : graph_(graph), snapshot_(graph.snapshot()), rows_(rows), chars_(options.unicode ? kBoxes : kPlain),
-	      width_(line_width(options)), deepest_(deepest_level(width_)) {}
+	      width_(line_width(options)), statements_(options.statements), bytes_(options.bytes),
+	      deepest_(deepest_level(width_)) {
+		gather();
+	}
+
+	std::vector<Index> rows_drawn() const {
+		std::vector<Index> rows;
+		for (const Item& item : items_)
+			if (item.row != kNone)
+				rows.push_back(item.row);
+		return rows;
+	}
 
 	std::vector<std::string> draw() {
-		gather();
 		connect();
-		for (const Item& item : items_)
+		std::size_t drawn = 0, bytes = 0; // lines
+		for (const Item& item : items_) {
+			if (bytes > bytes_)
+				break;
 			draw(item);
+			for (; drawn < lines_.size(); ++drawn)
+				bytes += lines_[drawn].size();
+		}
 		return std::move(lines_);
 	}
 
@@ -92,15 +109,20 @@ private:
 
 	void draw(const Item& item);
 	void draw_session(const Item& item, const std::string& head, const std::string& below);
-	void add_line(const std::string& indent, std::string_view text);
+	void add_line(const std::string& indent, const std::string& text);
 	std::string first_line(const Item& item, std::size_t room) const;
 	std::string doing(Index row) const;
 	std::string lock_line(Index row, std::size_t room) const;
 	std::string more_waits(Index row) const;
 	std::string more_siblings(const Item& item) const;
 
+	// Foreign text on one line.
 	std::string fit(std::string_view text, std::size_t room) const {
 		return one_line(text, room, chars_.ellipsis);
+	}
+	// Text that is one line already: no character takes more columns than bytes.
+	std::string cut(std::string text, std::size_t room) const {
+		return text.size() <= room ? std::move(text) : fit(text, room);
 	}
 
 	const WaitGraph& graph_;
@@ -108,6 +130,8 @@ private:
 	std::span<const ChainRow> rows_;
 	const Charset& chars_;
 	std::size_t width_;
+	bool statements_;
+	std::size_t bytes_;
 	Index deepest_; // level
 
 	std::vector<Item> items_;
@@ -117,15 +141,21 @@ private:
 
 void Tree::gather() {
 	std::map<Alike, Group> groups;
+	std::vector<Group*> group_of(rows_.size(), nullptr);
+	std::pair<const Alike, Group>* last = nullptr; // those alike mostly follow one another
 	for (Index row = 0; row < rows_.size(); ++row)
-		if (countable(row))
-			++groups[alike(row)].members;
+		if (countable(row)) {
+			if (last == nullptr || last->first != alike(row))
+				last = &*groups.try_emplace(alike(row)).first;
+			group_of[row] = &last->second;
+			++last->second.members;
+		}
 
 	for (Index row = 0; row < rows_.size(); ++row) {
 		Item item;
 		item.row = row;
 		item.level = std::min(rows_[row].depth, deepest_);
-		Group* group = countable(row) ? &groups[alike(row)] : nullptr;
+		Group* group = group_of[row];
 		if (group == nullptr || group->members <= kAlikeAll) {
 			items_.push_back(item);
 			continue;
@@ -184,7 +214,7 @@ void Tree::draw(const Item& item) {
 	if (item.row != kNone)
 		draw_session(item, head, below);
 	else
-		add_line(head, more_siblings(item));
+		add_line(head, cut(more_siblings(item), width_ - display_width(head)));
 }
 
 void Tree::draw_session(const Item& item, const std::string& head, const std::string& below) {
@@ -194,22 +224,22 @@ void Tree::draw_session(const Item& item, const std::string& head, const std::st
 	const std::string held_up = blocks(facts(item.row));
 	std::string line = lock_line(item.row, room);
 	if (!line.empty() && !held_up.empty() && display_width(line) + 2 + held_up.size() <= room)
-		line += "; " + held_up;
+		line.append("; ").append(held_up);
 	else if (!held_up.empty()) {
-		add_line(below, line);
+		add_line(below, cut(line, room));
 		line = held_up;
 	}
-	add_line(below, line);
-	add_line(below, more_waits(item.row));
+	add_line(below, cut(line, room));
+	add_line(below, cut(more_waits(item.row), room));
 	const Session& self = session(rows_[item.row].node);
-	add_line(below, self.masked ? kInsufficientPrivilege : self.query);
+	if (statements_)
+		add_line(below, fit(self.masked ? kInsufficientPrivilege : self.query, room));
 }
 
-// Cut to what the indent leaves of the width; nothing for an empty text.
-void Tree::add_line(const std::string& indent, std::string_view text) {
-	const std::string line = fit(text, width_ - display_width(indent));
-	if (!line.empty())
-		lines_.push_back(indent + line);
+// Nothing for an empty text.
+void Tree::add_line(const std::string& indent, const std::string& text) {
+	if (!text.empty())
+		lines_.push_back(indent + text);
 }
 
 // Who it is and what it does. Where both do not fit, names are cut first.
@@ -218,17 +248,19 @@ std::string Tree::first_line(const Item& item, std::size_t room) const {
 	const Session& self = session(row.node);
 	std::string name;
 	if (row.depth > item.level)
-		name = "(level " + std::to_string(row.depth) + ") ";
+		name.append("(level ").append(std::to_string(row.depth)).append(")");
 	if (self.pid != 0)
-		name += std::to_string(self.pid) + " ";
-	name += who(self);
+		name.append(name.empty() ? "" : " ").append(std::to_string(self.pid));
+	if (const std::string names = who(self); !names.empty())
+		name.append(name.empty() ? "" : " ").append(names);
 
 	const std::string what = doing(item.row);
 	if (name.empty() || what.empty())
-		return fit(name + what, room);
+		return cut(name + what, room);
 	const std::size_t taken = display_width(what) + 2;
 	const std::size_t least = 20;
-	return fit(fit(name, room > taken + least ? room - taken : least) + ": " + what, room);
+	name = cut(std::move(name), room > taken + least ? room - taken : least);
+	return cut(name.append(": ").append(what), room);
 }
 
 std::string Tree::doing(Index row) const {
@@ -239,12 +271,11 @@ std::string Tree::doing(Index row) const {
 	const Session& waiting = session(waiter.session);
 	std::string text;
 	if (waiter.session != rows_[row].node)
-		text = "parallel worker " + std::to_string(waiting.pid) + " ";
+		text.append("parallel worker ").append(std::to_string(waiting.pid)).append(" ");
 	else if (!self.masked && self.kind != Kind::client)
-		text = std::string(kind_in_words(self.kind)) + ", ";
-	text += "waits" + wait_time(self, waiter, snapshot_.now) + " for ";
-	text += name(waiter.mode);
-	return text;
+		text.append(kind_in_words(self.kind)).append(", ");
+	text.append("waits").append(wait_time(self, waiter, snapshot_.now)).append(" for ");
+	return text.append(name(waiter.mode));
 }
 
 // The lock that it waits for and what stands in the way; the label of the lock is cut where it has to be.
@@ -257,15 +288,15 @@ std::string Tree::lock_line(Index row, std::size_t room) const {
 	if (primary.node == kNone)
 		way = ", about to be granted";
 	else {
-		way = primary.kind == Blocks::hard ? ", held in " : ", queued behind ";
-		way += name(primary.mode);
+		way.append(primary.kind == Blocks::hard ? ", held in " : ", queued behind ");
+		way.append(name(primary.mode));
 		if (rows_[row].parent == kNone) // a cycle's top: otherwise it stands right above
-			way += " by " + reference(session(primary.node));
+			way.append(" by ").append(reference(session(primary.node)));
 		if (queue.hard_blockers > 1)
-			way += ", and by " + std::to_string(queue.hard_blockers - 1) + " more";
+			way.append(", and by ").append(std::to_string(queue.hard_blockers - 1)).append(" more");
 	}
 	const std::size_t label_room = room > way.size() + 3 + 12 ? room - way.size() - 3 : 12;
-	return "on " + fit(snapshot_.locks[wait(row).lock].label, label_room) + way;
+	return std::string("on ").append(fit(snapshot_.locks[wait(row).lock].label, label_room)).append(way);
 }
 
 // A parallel query can wait in several of its processes at once; one of the waits is drawn.
@@ -287,6 +318,10 @@ std::string Tree::more_siblings(const Item& item) const {
 std::vector<std::string> tree(const WaitGraph& graph, std::span<const ChainRow> rows,
                               const RenderOptions& options) {
 	return Tree(graph, rows, options).draw();
+}
+
+std::vector<Index> rows_drawn(const WaitGraph& graph, std::span<const ChainRow> rows) {
+	return Tree(graph, rows, {}).rows_drawn();
 }
 
 std::string blocks(const NodeFacts& facts) {

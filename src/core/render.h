@@ -4,6 +4,8 @@
 #include "text.h"
 #include "wait_graph.h"
 
+#include <cstddef>
+#include <cstdint>
 #include <span>
 #include <string>
 #include <string_view>
@@ -12,8 +14,10 @@
 namespace unblock::core {
 
 struct RenderOptions {
-	bool unicode = true; // box-drawing characters; otherwise plain ASCII
-	int width = 80;      // columns, 40 at least; longer texts are cut with an ellipsis
+	bool unicode = true;          // box-drawing characters; otherwise plain ASCII
+	int width = 80;               // columns, 40 at least; longer texts are cut with an ellipsis
+	bool statements = true;       // shows the sessions' statements
+	std::size_t bytes = SIZE_MAX; // drawing stops when all lines together have more
 };
 
 // One string per line, chains apart by an empty line; nothing for an empty forest. Each session shows
@@ -26,6 +30,10 @@ struct RenderOptions {
 // std::bad_alloc.
 std::vector<std::string> tree(const WaitGraph& graph, std::span<const ChainRow> rows,
                               const RenderOptions& options);
+
+// Of the same rows those that are drawn one by one, not counted together, in order: of their sessions
+// alone tree() shows texts and the label of a lock. O(rows log rows). Throws std::bad_alloc.
+std::vector<Index> rows_drawn(const WaitGraph& graph, std::span<const ChainRow> rows);
 
 // Whom a node holds up: "root blocker: blocks 6, frees 5", "deadlock: blocks 1, frees 0", "blocks 2, frees
 // 1"; empty if nobody.

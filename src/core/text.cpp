@@ -3,7 +3,6 @@
 
 #include <algorithm>
 #include <array>
-#include <cstdio>
 #include <iterator>
 
 #include "fence.h"
@@ -135,18 +134,17 @@ std::string prepared_activity(const Session& session, Time now) {
 std::string duration(Micros length) {
 	const auto ms = static_cast<long long>(std::max<Micros>(length, 0) / 1000);
 	const long long seconds = ms / 1000, minutes = seconds / 60, hours = minutes / 60;
-	char text[48];
+	const auto text = [](long long number) { return std::to_string(number); };
+	const auto two_digits = [&text](long long number) { return (number < 10 ? "0" : "") + text(number); };
 	if (seconds < 1)
-		std::snprintf(text, sizeof text, "%lldms", ms);
-	else if (minutes < 1)
-		std::snprintf(text, sizeof text, "%lld.%llds", seconds, ms % 1000 / 100);
-	else if (hours < 1)
-		std::snprintf(text, sizeof text, "%lldmin %02llds", minutes, seconds % 60);
-	else if (hours < 24)
-		std::snprintf(text, sizeof text, "%lldh %02lldmin", hours, minutes % 60);
-	else
-		std::snprintf(text, sizeof text, "%lldd %02lldh", hours / 24, hours % 24);
-	return text;
+		return text(ms) + "ms";
+	if (minutes < 1)
+		return text(seconds) + "." + text(ms % 1000 / 100) + "s";
+	if (hours < 1)
+		return text(minutes) + "min " + two_digits(seconds % 60) + "s";
+	if (hours < 24)
+		return text(hours) + "h " + two_digits(minutes % 60) + "min";
+	return text(hours / 24) + "d " + two_digits(hours % 24) + "h";
 }
 
 std::string exact_duration(Micros length) {
@@ -162,6 +160,18 @@ std::string exact_duration(Micros length) {
 	return length == 0 ? "0" : std::to_string(length).append("us");
 }
 
+// The length of what a text begins with that one_line() takes as it is: ASCII that shows, and single spaces
+// within it.
+std::size_t plain_run(std::string_view text) noexcept {
+	const auto plain = [text](std::size_t i) {
+		return i < text.size() && is_plain(static_cast<unsigned char>(text[i]));
+	};
+	std::size_t length = 0;
+	while (plain(length) || (length > 0 && plain(length + 1) && text[length] == ' '))
+		++length;
+	return length;
+}
+
 std::string one_line(std::string_view text, std::size_t columns, std::string_view ellipsis) {
 	std::size_t ellipsis_width = display_width(ellipsis);
 	if (ellipsis_width > columns) {
@@ -171,6 +181,7 @@ std::string one_line(std::string_view text, std::size_t columns, std::string_vie
 	std::string line;
 	line.reserve(std::min(text.size(), columns));
 	std::size_t width = 0;
+	const std::size_t room = columns - ellipsis_width;
 	std::size_t cut = 0; // where the line has to end if an ellipsis follows
 	bool space = false;
 	while (!text.empty()) {
@@ -184,6 +195,8 @@ std::string one_line(std::string_view text, std::size_t columns, std::string_vie
 		const std::size_t more = width_of(next.code) + (space ? 1 : 0);
 		if (more > columns - width) {
 			line.resize(cut);
+			if (line.ends_with(' '))
+				line.pop_back();
 			line += ellipsis;
 			break;
 		}
@@ -192,8 +205,12 @@ std::string one_line(std::string_view text, std::size_t columns, std::string_vie
 		line += next.code == kInvalid ? std::string_view("?") : bytes;
 		width += more;
 		space = false;
-		if (width <= columns - ellipsis_width)
-			cut = line.size();
+		const std::size_t run = std::min(plain_run(text), columns - width);
+		line += text.substr(0, run);
+		text.remove_prefix(run);
+		width += run;
+		if (width - run <= room)
+			cut = line.size() - (width > room ? width - room : 0);
 	}
 	return line;
 }
@@ -201,6 +218,11 @@ std::string one_line(std::string_view text, std::size_t columns, std::string_vie
 std::size_t display_width(std::string_view text) noexcept {
 	std::size_t width = 0;
 	while (!text.empty()) {
+		const std::size_t run = plain_run(text);
+		width += run;
+		text.remove_prefix(run);
+		if (text.empty())
+			break;
 		const Character next = first_character(text);
 		width += width_of(next.code);
 		text.remove_prefix(next.bytes);

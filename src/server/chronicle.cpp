@@ -30,20 +30,9 @@ Incident::Kind kind_of(const core::Decision& decision) {
 	return decision.dry_run ? Incident::Kind::would_cancel : Incident::Kind::cancel;
 }
 
-bool is_dry_run(const Incident& incident) {
-	return incident.kind == Incident::Kind::would_terminate || incident.kind == Incident::Kind::would_cancel;
-}
-
-bool is_manual(const Incident& incident) {
-	return incident.kind == Incident::Kind::manual_terminate ||
-	       incident.kind == Incident::Kind::manual_cancel;
-}
-
 // Of one that was signalled.
 core::Action action_of(const Incident& incident) {
-	return incident.kind == Incident::Kind::terminate || incident.kind == Incident::Kind::manual_terminate
-	           ? core::Action::terminate
-	           : core::Action::cancel;
+	return terminates(incident.kind) ? core::Action::terminate : core::Action::cancel;
 }
 
 // The counter of what a rule has led to.
@@ -189,7 +178,7 @@ void resume_incident(Chronicle& chronicle, core::Policy& policy, const Incident&
 		resume_episode(chronicle, incident, number);
 	if (incident.kind < Incident::Kind::episode)
 		watch(incident, number);
-	if (is_dry_run(incident)) {
+	if (is_dry_run(incident.kind)) {
 		const core::Session session = session_of(incident);
 		core_phase([&policy, &session, &incident] { policy.resume_reported(session, incident.rule); });
 	}
@@ -231,7 +220,7 @@ void adopt_manual_actions(Chronicle& chronicle) {
 		const uint64 found = IncidentRing::number(ring.read(ring.index_of(number), *incident));
 		if (found < number)
 			return number <= replaced;
-		if (found == number && is_manual(*incident)) {
+		if (found == number && is_manual(incident->kind)) {
 			watch(*incident, number);
 			chronicle.episodes.told(incident->pid, incident->backend_start, action_of(*incident));
 		}
@@ -279,7 +268,7 @@ Incident* draft_incident(Chronicle& chronicle, const core::Policy& policy, Draft
 void keep(Chronicle& chronicle, const Incident& incident, const char* line) {
 	Stopwatch recording(chronicle);
 	const uint64 number = remember(incident);
-	if (!is_dry_run(incident))
+	if (!is_dry_run(incident.kind))
 		chronicle.episodes.told(incident.pid, incident.backend_start, action_of(incident));
 	recording.stop();
 	count(counter_of(incident));

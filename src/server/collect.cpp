@@ -238,23 +238,6 @@ void forget_transaction(Status& status, const StatusTexts* texts) {
 		texts->query[0] = '\0';
 }
 
-void apply_status(core::Session& session, SessionDetails& details, const Status& status, core::Index self) {
-	details.has_status = true;
-	details.status = status;
-	details.wait_event = compat::proc_at(details.process_number)->wait_event_info;
-	session.kind = kind_of(status.type, session.leader != self);
-	session.state = state_of(status);
-	session.wait = wait_of(details.wait_event);
-	session.backend_start = status.backend_start;
-	session.xact_start = status.xact_start;
-	session.query_start = status.query_start;
-	session.state_start = status.state_start;
-	session.idle_since = status.state_start;
-	session.xact_since = status.xact_start;
-	session.database = status.database;
-	session.role = status.role;
-}
-
 // Sessions that are in a transaction, or that may be: with track_activities off nobody knows.
 bool may_be_in_transaction(const Status& status) {
 	return status.state == STATE_DISABLED || status.xact_start != 0 ||
@@ -391,6 +374,23 @@ SessionNames session_names(const Names& names, SessionSlot* slot, int pid, Oid d
 			found.role = pstrdup(NameStr(slot_role));
 	}
 	return found;
+}
+
+void apply_status(core::Session& session, SessionDetails& details, const Status& status, core::Index self) {
+	details.has_status = true;
+	details.status = status;
+	details.wait_event = compat::proc_at(details.process_number)->wait_event_info;
+	session.kind = kind_of(status.type, session.leader != self);
+	session.state = state_of(status);
+	session.wait = wait_of(details.wait_event);
+	session.backend_start = status.backend_start;
+	session.xact_start = status.xact_start;
+	session.query_start = status.query_start;
+	session.state_start = status.state_start;
+	session.idle_since = status.state_start;
+	session.xact_since = status.xact_start;
+	session.database = status.database;
+	session.role = status.role;
 }
 
 Collected* collect(Purpose purpose) {

@@ -9,32 +9,53 @@ namespace unblock::server {
 namespace {
 
 // As pg_stat_get_activity() shows addresses: none for Unix sockets, whose port is -1.
-void add_client(Rows& rows, const core::Session& session, const SessionDetails& details) {
-	const auto family = details.has_status ? details.status.client.addr.ss_family : sa_family_t{AF_UNSPEC};
-	if (session.masked || (family != AF_INET && family != AF_INET6 && family != AF_UNIX)) {
-		rows.null();
-		rows.null();
-		return;
+struct Address {
+	bool has_host;
+	bool has_port;
+	char host[NI_MAXHOST];
+	int port;
+};
+
+Address address_of(const SockAddr& client) {
+	Address address = {};
+	const auto family = client.addr.ss_family;
+	if (family == AF_UNIX) {
+		address.has_port = true;
+		address.port = -1;
 	}
-	char host[NI_MAXHOST] = "";
 	char port[NI_MAXSERV] = "";
-	const bool is_network = family != AF_UNIX;
-	if (!is_network ||
-	    pg_getnameinfo_all(&details.status.client.addr, details.status.client.salen, host, sizeof(host), port,
-	                       sizeof(port), NI_NUMERICHOST | NI_NUMERICSERV) != 0) {
+	if ((family != AF_INET && family != AF_INET6) ||
+	    pg_getnameinfo_all(&client.addr, client.salen, address.host, sizeof(address.host), port, sizeof(port),
+	                       NI_NUMERICHOST | NI_NUMERICSERV) != 0)
+		return address;
+	clean_ipv6_addr(family, address.host);
+	address.has_host = address.has_port = true;
+	address.port = atoi(port);
+	return address;
+}
+
+void add_host(Rows& rows, const Address& address) {
+	if (address.has_host)
+		rows.datum(DirectFunctionCall1(inet_in, CStringGetDatum(address.host)));
+	else
 		rows.null();
-		if (is_network)
-			rows.null();
-		else
-			rows.int4(-1);
-		return;
-	}
-	clean_ipv6_addr(family, host);
-	rows.datum(DirectFunctionCall1(inet_in, CStringGetDatum(host)));
-	rows.int4(atoi(port));
+}
+
+void add_client(Rows& rows, const core::Session& session, const SessionDetails& details) {
+	const bool is_known = !session.masked && details.has_status;
+	const Address address = is_known ? address_of(details.status.client) : Address{};
+	add_host(rows, address);
+	if (address.has_port)
+		rows.int4(address.port);
+	else
+		rows.null();
 }
 
 } // namespace
+
+void add_address(Rows& rows, const SockAddr& client) {
+	add_host(rows, address_of(client));
+}
 
 void add_who(Rows& rows, const core::Session& session, const SessionDetails& details) {
 	rows.name(session.datname);

@@ -9,6 +9,9 @@ namespace unblock::server {
 // datname, usename, application_name, client_addr, client_port.
 void add_who(Rows& rows, const core::Session& session, const SessionDetails& details);
 
+// client_addr alone.
+void add_address(Rows& rows, const SockAddr& client);
+
 // query_id, query.
 void add_query(Rows& rows, const core::Session& session, const SessionDetails& details);
 

@@ -132,8 +132,8 @@ void carry_out(Memory& memory, const Collected& collected, const core::WaitGraph
                const core::Decision& decision) {
 	const core::Session& session = collected.sessions[decision.session];
 	const Farewell farewell = farewell_of(collected, graph, decision);
-	const char* line = action_line(collected, decision, farewell);
 	Incident* incident = draft_incident(memory.chronicle, memory.policy, drafts, decision, farewell);
+	const char* line = action_line(*incident, farewell, session.query.data());
 	if (decision.dry_run) {
 		keep(memory.chronicle, *incident, line);
 		return;

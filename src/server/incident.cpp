@@ -11,32 +11,25 @@ namespace unblock::server {
 namespace {
 
 // Of a chain so many sessions get their texts, more than there is room for.
-constexpr std::size_t kMostTexts = 64;
+constexpr std::size_t kMostDrawn = 64;
 constexpr int kChainWidth = 100;
 
-// What a session says of itself, read without a catalog. Palloc'd; nullptr: not known.
-struct Texts {
-	const char* role;
-	const char* database;
-	const char* application;
-	const char* query;
-};
-
-Texts read_texts(int number, int pid, TimestampTz backend_start, const StatusTexts& room) {
-	Texts texts = {};
-	NameData role, database;
-	SessionSlot* slot = slot_of(number, pid);
-	if (slot != nullptr && copy_names(slot, pid, &role, &database)) {
-		texts.role = pstrdup(NameStr(role));
-		texts.database = pstrdup(NameStr(database));
+// What a session says of itself, read without a catalog; empty where that is not known. Palloc'd.
+void read_texts(core::Session& session, int process_number) {
+	session.application_name = session.query = "";
+	auto* names = allocate<NameData>(2);
+	SessionSlot* slot = slot_of(process_number, session.pid);
+	if (slot != nullptr && copy_names(slot, session.pid, &names[0], &names[1])) {
+		session.usename = NameStr(names[0]);
+		session.datname = NameStr(names[1]);
 	}
 	Status status;
-	if (read_status(compat::proc_at(number), pid, &status, &room) && status.backend_start == backend_start) {
-		texts.application = pstrdup(room.application_name);
-		if (settings.history_query_text)
-			texts.query = pstrdup(room.query);
+	const StatusTexts texts = make_status_texts();
+	if (read_status(compat::proc_at(process_number), session.pid, &status, &texts) &&
+	    status.backend_start == session.backend_start) {
+		session.application_name = texts.application_name;
+		session.query = texts.query;
 	}
-	return texts;
 }
 
 // Into a zeroed buffer, cut to its size.
@@ -49,6 +42,31 @@ int count_locks(const Collected& collected, core::Index session) {
 	auto* wanted = allocate<bool>(collected.snapshot.sessions.size(), MCXT_ALLOC_ZERO);
 	wanted[session] = true;
 	return count_held_locks(collected, wanted)[session].count;
+}
+
+// Of a session whose texts have been read.
+Incident* record_of(const core::Session& session, const SessionDetails& details) {
+	auto* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
+	incident->pid = session.pid;
+	incident->backend = session.kind;
+	incident->state = session.state;
+	incident->backend_start = session.backend_start;
+	incident->xact_start = session.xact_start;
+	incident->state_start = session.state_start;
+	incident->database = session.database;
+	incident->role = session.role;
+	incident->xid = session.xid;
+	incident->local_xid = session.local_xid;
+	if (details.has_status) {
+		incident->query_id = details.status.query_id;
+		incident->client = details.status.client;
+	}
+	copy_text(NameStr(incident->role_name), session.usename, NAMEDATALEN);
+	copy_text(NameStr(incident->database_name), session.datname, NAMEDATALEN);
+	copy_text(NameStr(incident->application), session.application_name, NAMEDATALEN);
+	if (settings.history_query_text)
+		copy_text(incident->query, session.query, sizeof(incident->query));
+	return incident;
 }
 
 } // namespace
@@ -95,19 +113,11 @@ const char* outcome_name(Incident::Outcome outcome) {
 	return nullptr;
 }
 
-// For tree().
 void Drafts::fill_texts(core::Index index) {
 	core::Session& session = collected_.sessions[index];
-	if (session.kind == core::Kind::prepared)
-		return;
-	if (room_.query == nullptr)
-		room_ = make_status_texts();
-	const Texts texts =
-	    read_texts(collected_.details[index].process_number, session.pid, session.backend_start, room_);
-	session.usename = view(texts.role);
-	session.datname = view(texts.database);
-	session.application_name = view(texts.application);
-	session.query = view(texts.query);
+	const bool are_read = session.query.data() != nullptr;
+	if (!are_read && session.kind != core::Kind::prepared)
+		read_texts(session, collected_.details[index].process_number);
 }
 
 // The label of a lock without a catalog: OIDs, and the name of the database of a session that awaits it.
@@ -127,21 +137,25 @@ void Drafts::draw_chain(Incident& incident, core::Index session) {
 		core_phase([chains = chains_, &graph] { chains->make(core::chains(graph)); });
 	}
 	auto* chain = Owned<Chain>::in(CurrentMemoryContext);
-	core_phase([chain, all = chains_, node] { chain->make(core::chain_of(**all, node)); });
-	if ((*chain)->empty())
-		return;
-	for (std::size_t i = 0; i < std::min((*chain)->size(), kMostTexts); ++i)
-		if (core::Index member = (**chain)[i].node;
-		    collected_.sessions[member].application_name.data() == nullptr)
-			fill_texts(member);
-	for (const core::ChainRow& row : **chain)
-		if (const core::Index wait = graph.node(row.node).waiter; wait != core::kNone)
-			label_lock(collected_.waiters[wait].lock, collected_.sessions[row.node]);
+	auto* drawn = Owned<std::vector<core::Index>>::in(CurrentMemoryContext);
+	core_phase([chain, drawn, all = chains_, &graph, node] {
+		chain->make(core::chain_of(**all, node));
+		drawn->make(core::rows_drawn(graph, **chain));
+		(*drawn)->resize(std::min((*drawn)->size(), kMostDrawn));
+	});
+	for (const core::Index row : **drawn) {
+		const core::Index member = (**chain)[row].node;
+		fill_texts(member);
+		if (const core::Index wait = graph.node(member).waiter; wait != core::kNone)
+			label_lock(collected_.waiters[wait].lock, collected_.sessions[member]);
+	}
 	core_phase([chain, &graph, &incident] {
 		constexpr std::string_view more = "...";
 		const std::size_t room = sizeof(incident.chain) - more.size() - 1;
+		const core::RenderOptions options = {
+		    .unicode = false, .width = kChainWidth, .statements = settings.history_query_text, .bytes = room};
 		std::string text;
-		for (const std::string& line : core::tree(graph, **chain, {.unicode = false, .width = kChainWidth})) {
+		for (const std::string& line : core::tree(graph, **chain, options)) {
 			if (text.size() + line.size() + 1 > room) {
 				text += more;
 				break;
@@ -186,58 +200,30 @@ core::Index Drafts::find(int pid, TimestampTz backend_start) const {
 }
 
 Incident* Drafts::of(core::Index index) {
-	const core::Session& session = collected_.sessions[index];
-	const SessionDetails& details = collected_.details[index];
-	auto* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
+	fill_texts(index);
+	Incident* incident = record_of(collected_.sessions[index], collected_.details[index]);
 	incident->at = collected_.snapshot.now;
-	incident->pid = session.pid;
-	incident->backend = session.kind;
-	incident->state = session.state;
-	incident->backend_start = session.backend_start;
-	incident->xact_start = session.xact_start;
-	incident->state_start = session.state_start;
-	incident->database = session.database;
-	incident->role = session.role;
-	incident->xid = session.xid;
-	incident->local_xid = session.local_xid;
 	incident->locks_held = count_locks(collected_, index);
 	add_waiters(*incident, index);
 	draw_chain(*incident, index);
-	if (session.application_name.data() == nullptr) // it is in no chain
-		fill_texts(index);
-	if (details.has_status) {
-		incident->query_id = details.status.query_id;
-		incident->client = details.status.client;
-	}
-	copy_text(NameStr(incident->role_name), session.usename, NAMEDATALEN);
-	copy_text(NameStr(incident->database_name), session.datname, NAMEDATALEN);
-	copy_text(NameStr(incident->application), session.application_name, NAMEDATALEN);
-	copy_text(incident->query, session.query, sizeof(incident->query));
 	return incident;
 }
 
 Incident* draft_incident(int pid, TimestampTz backend_start) {
-	auto* incident = allocate<Incident>(1, MCXT_ALLOC_ZERO);
-	incident->at = GetCurrentTimestamp();
-	incident->pid = pid;
-	incident->backend_start = backend_start;
+	core::Session session;
+	session.pid = pid;
+	session.backend_start = backend_start;
+	SessionDetails details = {};
 	PGPROC* proc = BackendPidGetProc(pid);
 	Status status;
-	if (proc == nullptr || !read_status(proc, pid, &status, nullptr) || status.backend_start != backend_start)
-		return incident;
-	incident->backend = core::Kind::client;
-	incident->state = state_of(status);
-	incident->xact_start = status.xact_start;
-	incident->state_start = status.state_start;
-	incident->database = status.database;
-	incident->role = status.role;
-	incident->query_id = status.query_id;
-	incident->client = status.client;
-	const Texts texts = read_texts(compat::number_of(proc), pid, backend_start, make_status_texts());
-	copy_text(NameStr(incident->role_name), view(texts.role), NAMEDATALEN);
-	copy_text(NameStr(incident->database_name), view(texts.database), NAMEDATALEN);
-	copy_text(NameStr(incident->application), view(texts.application), NAMEDATALEN);
-	copy_text(incident->query, view(texts.query), sizeof(incident->query));
+	if (proc != nullptr && read_status(proc, pid, &status, nullptr) &&
+	    status.backend_start == backend_start) {
+		details.process_number = compat::number_of(proc);
+		apply_status(session, details, status, session.leader);
+		read_texts(session, details.process_number);
+	}
+	Incident* incident = record_of(session, details);
+	incident->at = GetCurrentTimestamp();
 	return incident;
 }
 

@@ -92,6 +92,19 @@ struct alignas(uint64) Incident {
 	char chain[kChainBytes]; // lines of tree(), in UTF-8
 };
 
+constexpr bool terminates(Incident::Kind kind) {
+	return kind == Incident::Kind::terminate || kind == Incident::Kind::manual_terminate;
+}
+constexpr bool cancels(Incident::Kind kind) {
+	return kind == Incident::Kind::cancel || kind == Incident::Kind::manual_cancel;
+}
+constexpr bool is_manual(Incident::Kind kind) {
+	return kind == Incident::Kind::manual_terminate || kind == Incident::Kind::manual_cancel;
+}
+constexpr bool is_dry_run(Incident::Kind kind) {
+	return kind == Incident::Kind::would_terminate || kind == Incident::Kind::would_cancel;
+}
+
 // "would_terminate".
 const char* kind_name(Incident::Kind kind);
 // "ended by itself"; nullptr while it is not known.
@@ -102,8 +115,8 @@ class Drafts {
 public:
 	Drafts(Collected& collected, const core::WaitGraph& graph) : collected_(collected), graph_(graph) {}
 
-	// What the snapshot tells of a session and of those who wait for it; the session's texts are read now,
-	// and filled in in the snapshot. Zeros elsewhere. Palloc'd.
+	// What the snapshot tells of a session and of those who wait for it; texts are read now, and filled in in
+	// the snapshot. Zeros elsewhere. Palloc'd.
 	Incident* of(core::Index session);
 
 	// The session of this process; kNone: it is in no transaction and no wait.
@@ -121,7 +134,6 @@ private:
 	Collected& collected_;
 	const core::WaitGraph& graph_;
 	Owned<Chain>* chains_ = nullptr; // all of them, made when the first one is drawn
-	StatusTexts room_ = {};
 };
 
 // The same of a client that is in no transaction and no wait, and so in no snapshot.

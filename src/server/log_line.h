@@ -1,15 +1,14 @@
 // The one structured line that the server log gets for each action.
 #pragma once
 
-#include "collect.h"
 #include "farewell.h"
 #include "history.h"
 
 namespace unblock::server {
 
-// What the enforcer is about to do or, in dry run, would do; `farewell` says why. Reads the session's names
-// and last statement, and so comes before the signal: a session can be gone at once. Palloc'd.
-const char* action_line(const Collected& collected, const core::Decision& decision, const Farewell& farewell);
+// What the enforcer is about to do or, in dry run, would do; `farewell` says why, `query` is the session's
+// last statement. Palloc'd.
+const char* action_line(const Incident& incident, const Farewell& farewell, const char* query);
 
 // `incident`: its number, 0 if it has none.
 void log_action(const char* line, uint64 incident);

@@ -66,19 +66,6 @@ void add_known_name(Rows& rows, const NameData& name, const char* looked_up) {
 		rows.name(view(looked_up));
 }
 
-void add_address(Rows& rows, const SockAddr& address) {
-	char host[NI_MAXHOST] = "";
-	const auto family = address.addr.ss_family;
-	if ((family != AF_INET && family != AF_INET6) ||
-	    pg_getnameinfo_all(&address.addr, address.salen, host, sizeof(host), nullptr, 0, NI_NUMERICHOST) !=
-	        0) {
-		rows.null();
-		return;
-	}
-	clean_ipv6_addr(family, host);
-	rows.datum(DirectFunctionCall1(inet_in, CStringGetDatum(host)));
-}
-
 const char* backend_type(core::Kind kind) {
 	switch (kind) {
 	case core::Kind::client:

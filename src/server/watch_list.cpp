@@ -25,14 +25,8 @@ struct Watched {
 	bool reported;
 	bool again; // it had been told to end before
 
-	bool is_terminated() const {
-		return kind == Incident::Kind::terminate || kind == Incident::Kind::manual_terminate;
-	}
-	bool is_canceled() const {
-		return kind == Incident::Kind::cancel || kind == Incident::Kind::manual_cancel;
-	}
 	// Others are looked at when the enforcer is awake anyway.
-	bool is_urgent() const { return is_terminated() || (is_canceled() && !reported); }
+	bool is_urgent() const { return terminates(kind) || (cancels(kind) && !reported); }
 	core::Micros age() const { return monotonic_now() - since; }
 };
 
@@ -48,18 +42,18 @@ bool is_over(const Watched& entry) {
 	case Presence::present:
 		break;
 	}
-	if (entry.is_terminated())
+	if (terminates(entry.kind))
 		return false;
-	if (entry.is_canceled() || entry.xact_start == 0) // an aborted transaction is known by its spell
+	if (cancels(entry.kind) || entry.xact_start == 0) // an aborted transaction is known by its spell
 		return status.state_start != entry.state_start;
 	return status.xact_start != entry.xact_start;
 }
 
 void note_end(const Watched& entry) {
 	const core::Micros took = entry.age();
-	if (!entry.is_terminated()) {
+	if (!terminates(entry.kind)) {
 		note_outcome(entry.incident,
-		             entry.is_canceled() ? Incident::Outcome::canceled : Incident::Outcome::by_itself, took);
+		             cancels(entry.kind) ? Incident::Outcome::canceled : Incident::Outcome::by_itself, took);
 		return;
 	}
 	note_outcome(entry.incident, Incident::Outcome::terminated, took);
@@ -76,7 +70,7 @@ void report_if_late(Watched& entry) {
 		return;
 	entry.reported = true;
 	note_outcome(entry.incident, Incident::Outcome::still_there, entry.age());
-	if (entry.is_terminated() && !entry.again)
+	if (terminates(entry.kind) && !entry.again)
 		ereport(LOG, (errmsg("pg_unblock: session %d is still there %d s after it was told to end", entry.pid,
 		                     static_cast<int>(kReportAfter / core::kSecond)),
 		              errhint("It will go when it next looks for signals. pg_unblock sends no SIGKILL, which "
@@ -98,7 +92,7 @@ void watch(const Incident& incident, uint64 number) {
 	ListCell* cell;
 	foreach (cell, watched) {
 		const auto* other = static_cast<const Watched*>(lfirst(cell));
-		again = again || (other->is_terminated() && other->pid == incident.pid &&
+		again = again || (terminates(other->kind) && other->pid == incident.pid &&
 		                  other->backend_start == incident.backend_start);
 	}
 	const MemoryContext before = MemoryContextSwitchTo(TopMemoryContext);

@@ -3,6 +3,7 @@
 import os
 import signal
 import statistics
+import time
 
 import waiters
 from measuring import ask, connect, execute, progress
@@ -16,6 +17,7 @@ def set_report_after(observer, enforcer, value, condition):
     """Wakes the enforcer alone."""
     execute(observer, "ALTER SYSTEM SET pg_unblock.report_after = '{}'".format(value))
     os.kill(enforcer, signal.SIGHUP)
+    time.sleep(0.02)
     waiters.wait_until(observer, condition, pause=0.002)
 
 

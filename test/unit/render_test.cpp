@@ -4,6 +4,8 @@
 #include <gtest/gtest.h>
 
 #include <algorithm>
+#include <iterator>
+#include <random>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -26,6 +28,12 @@ std::vector<std::string> lines_of(GraphBuilder& b, const RenderOptions& options 
 
 std::string draw(GraphBuilder& b, const RenderOptions& options = {}) {
 	return joined(lines_of(b, options));
+}
+
+std::size_t lines_with(const std::vector<std::string>& lines, std::string_view text) {
+	return static_cast<std::size_t>(std::count_if(lines.begin(), lines.end(), [&](const std::string& line) {
+		return line.find(text) != std::string::npos;
+	}));
 }
 
 constexpr RenderOptions kAscii{.unicode = false};
@@ -119,6 +127,48 @@ TEST(Tree, TellsTheIncidentInAscii) {
 )");
 }
 
+TEST(Tree, LeavesOutStatements) {
+	Incident b;
+	b.readers(30);
+	const std::vector<std::string> all = lines_of(b);
+	const std::vector<std::string> without = lines_of(b, {.statements = false});
+	EXPECT_EQ(without.size(), all.size() - 6);
+	EXPECT_EQ(lines_with(without, "SELECT"), 0U);
+	EXPECT_EQ(lines_with(without, "ALTER"), 0U);
+}
+
+TEST(Tree, StopsWhereTheRoomIsUsedUp) {
+	Incident b;
+	b.readers(3);
+	const std::vector<std::string> all = lines_of(b);
+	for (std::size_t bytes = 0; bytes < joined(all).size(); ++bytes) {
+		const std::vector<std::string> some = lines_of(b, {.bytes = bytes});
+		ASSERT_TRUE(std::equal(some.begin(), some.end(), all.begin()));
+		std::size_t drawn = 0;
+		for (const std::string& line : some)
+			drawn += line.size();
+		ASSERT_TRUE(drawn > bytes || some == all);
+		ASSERT_LE(some.size(), all.size());
+	}
+	EXPECT_EQ(lines_of(b, {.bytes = 0}).size(), 3U); // the first session
+}
+
+TEST(Tree, TellsWhichRowsAreDrawn) {
+	Incident b;
+	b.readers(30);
+	const Snapshot snapshot = b.snapshot();
+	const WaitGraph graph(snapshot);
+	const std::vector<ChainRow> rows = chains(graph);
+	std::vector<Index> drawn;
+	const std::vector<std::string> lines = tree(graph, rows, {});
+	for (Index row = 0; row < rows.size(); ++row)
+		if (lines_with(lines, std::to_string(snapshot.sessions[rows[row].node].pid) + " ") > 0)
+			drawn.push_back(row);
+	EXPECT_EQ(drawn.size(), 6U);
+	EXPECT_EQ(rows_drawn(graph, rows), drawn);
+	EXPECT_TRUE(rows_drawn(graph, {}).empty());
+}
+
 TEST(Tree, OfNobodyIsEmpty) {
 	GraphBuilder b;
 	b.session(1);
@@ -134,12 +184,6 @@ struct Pile : GraphBuilder {
 			wait(table, session(200 + i), LockMode::access_share, ago(50 - i));
 	}
 };
-
-std::size_t lines_with(const std::vector<std::string>& lines, std::string_view text) {
-	return static_cast<std::size_t>(std::count_if(lines.begin(), lines.end(), [&](const std::string& line) {
-		return line.find(text) != std::string::npos;
-	}));
-}
 
 TEST(Tree, DrawsFourSiblingsAlikeAndCountsFromFive) {
 	Pile four(4);
@@ -539,6 +583,51 @@ TEST(OneLine, LeavesNoSpaceBeforeTheEllipsis) {
 	EXPECT_EQ(one_line("abc def", 6, "~"), "abc d~");
 	EXPECT_EQ(one_line("abc def", 5, "~"), "abc~");
 	EXPECT_EQ(one_line("abc def  ", 7, "~"), "abc def");
+}
+
+// Character by character, as the contract reads.
+std::string one_line_slowly(const std::vector<std::string_view>& characters, std::size_t columns) {
+	std::vector<std::string_view> shown;
+	for (const std::string_view character : characters)
+		if (character != " " && character != "\t")
+			shown.push_back(character);
+		else if (!shown.empty() && shown.back() != " ")
+			shown.push_back(" ");
+	if (!shown.empty() && shown.back() == " ")
+		shown.pop_back();
+	const auto joined_up_to = [&](std::size_t most) {
+		std::string text;
+		for (const std::string_view character : shown) {
+			if (display_width(text) + display_width(character) > most)
+				break;
+			text += character;
+		}
+		return text;
+	};
+	const std::string all = joined_up_to(SIZE_MAX);
+	if (display_width(all) <= columns)
+		return all;
+	std::string text = joined_up_to(columns >= 2 ? columns - 2 : columns);
+	if (text.ends_with(' '))
+		text.pop_back();
+	return columns >= 2 ? text + ".." : text;
+}
+
+TEST(OneLine, IsTheSameForAllMixturesOfCharacters) {
+	constexpr std::string_view alphabet[] = {"a",  "b",        "~",        " ",
+	                                         "\t", "\xC3\xA9", "\xCC\x81", "\xE6\x97\xA5"};
+	std::mt19937 random(20);
+	for (int round = 0; round < 20'000; ++round) {
+		std::vector<std::string_view> characters(random() % 24);
+		std::string text;
+		for (std::string_view& character : characters) {
+			character = alphabet[random() % (round % 2 == 0 ? 4 : std::size(alphabet))];
+			text += character;
+		}
+		for (std::size_t columns = 0; columns < 26; ++columns)
+			ASSERT_EQ(one_line(text, columns, ".."), one_line_slowly(characters, columns))
+			    << '"' << text << "\" in " << columns;
+	}
 }
 
 TEST(OneLine, KeepsCombiningMarksWithTheirLetter) {
