@@ -3,7 +3,6 @@
 
 #include "log_line.h"
 #include "names.h"
-#include "shared_state.h"
 
 extern "C" {
 #include "utils/json.h"
