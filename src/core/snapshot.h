@@ -3,8 +3,8 @@
 //
 // The server fills arrays of its own and hands them over as spans; core reads
 // them. Nothing here owns memory or has a destructor, so that an error of the
-// server can pass over it. Session and lock texts are only there for reports:
-// the enforcer leaves them empty.
+// server can pass over it. Session and lock texts are there for reports alone;
+// the enforcer has those of the sessions that it records.
 #pragma once
 
 #include "lock_modes.h"

@@ -86,6 +86,18 @@ constexpr bool is_plain(char32_t code) noexcept {
 	return code > ' ' && code < 0x7F;
 }
 
+// The length of what a text begins with that one_line() takes as it is: ASCII that shows, and single spaces
+// within it.
+std::size_t plain_run(std::string_view text) noexcept {
+	const auto plain = [text](std::size_t i) {
+		return i < text.size() && is_plain(static_cast<unsigned char>(text[i]));
+	};
+	std::size_t length = 0;
+	while (plain(length) || (length > 0 && plain(length + 1) && text[length] == ' '))
+		++length;
+	return length;
+}
+
 bool separates(char32_t code) noexcept {
 	return code == ' ' || code == 0x00A0 || code == 0x3000 || among(code, kControls);
 }
@@ -160,18 +172,6 @@ std::string exact_duration(Micros length) {
 	return length == 0 ? "0" : std::to_string(length).append("us");
 }
 
-// The length of what a text begins with that one_line() takes as it is: ASCII that shows, and single spaces
-// within it.
-std::size_t plain_run(std::string_view text) noexcept {
-	const auto plain = [text](std::size_t i) {
-		return i < text.size() && is_plain(static_cast<unsigned char>(text[i]));
-	};
-	std::size_t length = 0;
-	while (plain(length) || (length > 0 && plain(length + 1) && text[length] == ' '))
-		++length;
-	return length;
-}
-
 std::string one_line(std::string_view text, std::size_t columns, std::string_view ellipsis) {
 	std::size_t ellipsis_width = display_width(ellipsis);
 	if (ellipsis_width > columns) {
@@ -182,7 +182,7 @@ std::string one_line(std::string_view text, std::size_t columns, std::string_vie
 	line.reserve(std::min(text.size(), columns));
 	std::size_t width = 0;
 	const std::size_t room = columns - ellipsis_width;
-	std::size_t cut = 0; // where the line has to end if an ellipsis follows
+	std::size_t cut = 0; // where the line has to end if an ellipsis follows, or one space later
 	bool space = false;
 	while (!text.empty()) {
 		const Character next = first_character(text);

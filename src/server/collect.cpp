@@ -255,7 +255,7 @@ void read_details(Arrays& a, TimestampTz moment, const StatusTexts* texts,
 			continue;
 		if (has_gone_on(proc, a.processes[i], status, moment))
 			forget_transaction(status, texts);
-		apply_status(session, a.details[i], status, i);
+		apply_status(session, a.details[i], status, session.leader != i);
 		if (texts != nullptr)
 			take_texts(session, *texts);
 	}
@@ -271,7 +271,7 @@ void read_details(Arrays& a, TimestampTz moment, const StatusTexts* texts,
 			continue;
 		const core::Index index = session_of(a, proc);
 		make_session(a, index).pid = pid;
-		apply_status(a.sessions[index], a.details[index], status, index);
+		apply_status(a.sessions[index], a.details[index], status, a.sessions[index].leader != index);
 		if (texts != nullptr)
 			take_texts(a.sessions[index], *texts);
 	}
@@ -376,11 +376,11 @@ SessionNames session_names(const Names& names, SessionSlot* slot, int pid, Oid d
 	return found;
 }
 
-void apply_status(core::Session& session, SessionDetails& details, const Status& status, core::Index self) {
+void apply_status(core::Session& session, SessionDetails& details, const Status& status, bool helps) {
 	details.has_status = true;
 	details.status = status;
 	details.wait_event = compat::proc_at(details.process_number)->wait_event_info;
-	session.kind = kind_of(status.type, session.leader != self);
+	session.kind = kind_of(status.type, helps);
 	session.state = state_of(status);
 	session.wait = wait_of(details.wait_event);
 	session.backend_start = status.backend_start;

@@ -53,8 +53,9 @@ struct SessionNames {
 };
 SessionNames session_names(const Names& names, SessionSlot* slot, int pid, Oid database, Oid role);
 
-// Into a session what its process says of itself; `details` knows the process, `self` is the session's index.
-void apply_status(core::Session& session, SessionDetails& details, const Status& status, core::Index self);
+// Into a session what its process says of itself; `details` knows the process. `helps`: it works for a
+// leader.
+void apply_status(core::Session& session, SessionDetails& details, const Status& status, bool helps);
 
 // A core phase that builds the graph of a snapshot, which lives as long as the current context.
 core::WaitGraph& graph_of(const Collected& collected);

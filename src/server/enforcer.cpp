@@ -133,7 +133,7 @@ void carry_out(Memory& memory, const Collected& collected, const core::WaitGraph
 	const core::Session& session = collected.sessions[decision.session];
 	const Farewell farewell = farewell_of(collected, graph, decision);
 	Incident* incident = draft_incident(memory.chronicle, memory.policy, drafts, decision, farewell);
-	const char* line = action_line(*incident, farewell, session.query.data());
+	const char* line = action_line(*incident, farewell, drafts.statement(decision.session));
 	if (decision.dry_run) {
 		keep(memory.chronicle, *incident, line);
 		return;

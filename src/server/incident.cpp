@@ -14,21 +14,21 @@ namespace {
 constexpr std::size_t kMostDrawn = 64;
 constexpr int kChainWidth = 100;
 
-// What a session says of itself, read without a catalog; empty where that is not known. Palloc'd.
-void read_texts(core::Session& session, int process_number) {
+// What a session says of itself, read without a catalog; empty where that is not known. Palloc'd, each with a
+// zero at its end.
+void read_texts(core::Session& session, int process_number, const StatusTexts& room) {
 	session.application_name = session.query = "";
-	auto* names = allocate<NameData>(2);
+	NameData role, database;
 	SessionSlot* slot = slot_of(process_number, session.pid);
-	if (slot != nullptr && copy_names(slot, session.pid, &names[0], &names[1])) {
-		session.usename = NameStr(names[0]);
-		session.datname = NameStr(names[1]);
+	if (slot != nullptr && copy_names(slot, session.pid, &role, &database)) {
+		session.usename = pstrdup(NameStr(role));
+		session.datname = pstrdup(NameStr(database));
 	}
 	Status status;
-	const StatusTexts texts = make_status_texts();
-	if (read_status(compat::proc_at(process_number), session.pid, &status, &texts) &&
+	if (read_status(compat::proc_at(process_number), session.pid, &status, &room) &&
 	    status.backend_start == session.backend_start) {
-		session.application_name = texts.application_name;
-		session.query = texts.query;
+		session.application_name = pstrdup(room.application_name);
+		session.query = pstrdup(room.query);
 	}
 }
 
@@ -116,8 +116,11 @@ const char* outcome_name(Incident::Outcome outcome) {
 void Drafts::fill_texts(core::Index index) {
 	core::Session& session = collected_.sessions[index];
 	const bool are_read = session.query.data() != nullptr;
-	if (!are_read && session.kind != core::Kind::prepared)
-		read_texts(session, collected_.details[index].process_number);
+	if (are_read || session.kind == core::Kind::prepared)
+		return;
+	if (room_.query == nullptr)
+		room_ = make_status_texts();
+	read_texts(session, collected_.details[index].process_number, room_);
 }
 
 // The label of a lock without a catalog: OIDs, and the name of the database of a session that awaits it.
@@ -199,6 +202,11 @@ core::Index Drafts::find(int pid, TimestampTz backend_start) const {
 	return found == sessions.end() ? core::kNone : static_cast<core::Index>(found - sessions.begin());
 }
 
+const char* Drafts::statement(core::Index index) const {
+	const std::string_view query = session(index).query;
+	return query.data() == nullptr ? "" : query.data();
+}
+
 Incident* Drafts::of(core::Index index) {
 	fill_texts(index);
 	Incident* incident = record_of(collected_.sessions[index], collected_.details[index]);
@@ -212,6 +220,7 @@ Incident* Drafts::of(core::Index index) {
 Incident* draft_incident(int pid, TimestampTz backend_start) {
 	core::Session session;
 	session.pid = pid;
+	session.kind = core::Kind::client;
 	session.backend_start = backend_start;
 	SessionDetails details = {};
 	PGPROC* proc = BackendPidGetProc(pid);
@@ -219,8 +228,8 @@ Incident* draft_incident(int pid, TimestampTz backend_start) {
 	if (proc != nullptr && read_status(proc, pid, &status, nullptr) &&
 	    status.backend_start == backend_start) {
 		details.process_number = compat::number_of(proc);
-		apply_status(session, details, status, session.leader);
-		read_texts(session, details.process_number);
+		apply_status(session, details, status, false);
+		read_texts(session, details.process_number, make_status_texts());
 	}
 	Incident* incident = record_of(session, details);
 	incident->at = GetCurrentTimestamp();

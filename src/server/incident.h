@@ -115,9 +115,12 @@ class Drafts {
 public:
 	Drafts(Collected& collected, const core::WaitGraph& graph) : collected_(collected), graph_(graph) {}
 
-	// What the snapshot tells of a session and of those who wait for it; texts are read now, and filled in in
-	// the snapshot. Zeros elsewhere. Palloc'd.
+	// What the snapshot tells of a session and of those who wait for it; texts are read now if no earlier
+	// record shows them, and filled in in the snapshot. Zeros elsewhere. Palloc'd.
 	Incident* of(core::Index session);
+
+	// The last statement of a session that has a record, whether or not the history keeps it.
+	const char* statement(core::Index session) const;
 
 	// The session of this process; kNone: it is in no transaction and no wait.
 	core::Index find(int pid, TimestampTz backend_start) const;
@@ -134,6 +137,7 @@ private:
 	Collected& collected_;
 	const core::WaitGraph& graph_;
 	Owned<Chain>* chains_ = nullptr; // all of them, made when the first one is drawn
+	StatusTexts room_ = {};
 };
 
 // The same of a client that is in no transaction and no wait, and so in no snapshot.

@@ -17,7 +17,7 @@ def set_report_after(observer, enforcer, value, condition):
     """Wakes the enforcer alone."""
     execute(observer, "ALTER SYSTEM SET pg_unblock.report_after = '{}'".format(value))
     os.kill(enforcer, signal.SIGHUP)
-    time.sleep(0.02)
+    time.sleep(0.02)  # its turn, undisturbed
     waiters.wait_until(observer, condition, pause=0.002)
 
 
