@@ -127,9 +127,8 @@ void Drafts::fill_texts(core::Index index) {
 void Drafts::label_lock(core::Index index, const core::Session& waiter) {
 	core::Lock& lock = collected_.locks[index];
 	if (lock.label.empty())
-		lock.label = lock_label(
-		    only_database(waiter.database, waiter.datname.empty() ? nullptr : waiter.datname.data()),
-		    collected_.tags[index]);
+		lock.label =
+		    lock_label(only_database(waiter.database, waiter.datname.data()), collected_.tags[index]);
 }
 
 void Drafts::draw_chain(Incident& incident, core::Index session) {

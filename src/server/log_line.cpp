@@ -44,10 +44,8 @@ void add_session(StringInfo line, const Incident& incident) {
 
 // The lock that it blocks others through.
 void add_lock(StringInfo line, const Incident& incident) {
-	const char* database = NameStr(incident.database_name);
-	add_text(
-	    line, "lock",
-	    lock_label(only_database(incident.database, *database == '\0' ? nullptr : database), incident.lock));
+	add_text(line, "lock",
+	         lock_label(only_database(incident.database, NameStr(incident.database_name)), incident.lock));
 	const auto mode = core::name(incident.mode);
 	appendStringInfo(line, " mode=%.*s", static_cast<int>(mode.size()), mode.data());
 }

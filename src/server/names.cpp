@@ -144,7 +144,7 @@ void close_names(const Names& names) {
 Names only_database(Oid database, const char* name) {
 	Names names;
 	names.known_database = database;
-	names.known_name = name;
+	names.known_name = name == nullptr || *name == '\0' ? nullptr : name;
 	return names;
 }
 

@@ -53,7 +53,8 @@ bool make_valid(char* text);
 // 742", "advisory 42". Palloc'd, never nullptr.
 char* lock_label(const Names& names, const LOCKTAG& tag);
 
-// For places where no catalog can be read: the name of one database, OIDs for all else.
+// For places where no catalog can be read: the name of one database (nullptr or empty: not known), OIDs for
+// all else.
 Names only_database(Oid database, const char* name);
 
 // pg_locks.locktype of a lock.
