@@ -1,0 +1,458 @@
+// The image: what is appended, what makes room, and what is cut off.
+
+#include "statement_trail.h"
+#include "trail_image.h"
+
+#include <algorithm>
+#include <cstring>
+#include <iterator>
+
+#include "fence.h"
+
+namespace unblock::core {
+
+namespace image = trail_image;
+
+namespace {
+
+using Words = std::vector<std::uint64_t>;
+
+// Texts get half of what is free, and so much at least.
+constexpr std::size_t kShortText = 128;
+// The room that a statement needs beside its text: itself, and one relation with a name of usual length.
+constexpr std::size_t kStatementWords =
+    image::words(sizeof(image::Statement)) + image::words(sizeof(image::Relation) + 48);
+// Facts get this part of the image, so that they leave room for statements.
+constexpr std::size_t kShareOfFacts = 4;
+// Of whatever is there something may go.
+constexpr int kAnyStrength = kLockModes;
+constexpr std::size_t kLongestName = UINT8_MAX;
+// Buckets that are kept from transaction to transaction.
+constexpr std::size_t kMostBuckets = 1024;
+
+template <class Record>
+Record record_at(const Words& words, std::size_t at) noexcept {
+	Record record;
+	std::memcpy(&record, words.data() + at, sizeof(Record));
+	return record;
+}
+
+template <class Record>
+void replace(Words& words, std::size_t at, const Record& record) noexcept {
+	std::memcpy(words.data() + at, &record, sizeof(Record));
+}
+
+image::Head head_at(const Words& words, std::size_t at) noexcept {
+	return record_at<image::Head>(words, at);
+}
+
+bool is_fact(const image::Head& head) noexcept {
+	return head.kind == image::kRowsAgain || head.kind == image::kUnknown;
+}
+
+// Calls visit(place, head) for each record from a place on until it returns false.
+template <class Visit>
+void each_record(const Words& words, std::size_t from, Visit visit) {
+	for (std::size_t at = from; at < words.size();) {
+		const image::Head head = head_at(words, at);
+		if (!visit(at, head))
+			return;
+		at += head.words;
+	}
+}
+
+// The same for the relations of a statement.
+template <class Visit>
+void each_relation(const Words& words, std::size_t statement, Visit visit) {
+	each_record(words, statement + head_at(words, statement).words, [&](std::size_t at, image::Head head) {
+		if (head.kind == image::kRelation)
+			visit(at, record_at<image::Relation>(words, at));
+		return head.kind != image::kStatement;
+	});
+}
+
+// How much a record matters where room is short: its strongest mode. Rows count as the weakest lock on them,
+// the transaction's first write as the lock that writers take.
+int strength_of(const image::Relation& relation) noexcept {
+	if (relation.oid == kTransactionId)
+		return static_cast<int>(LockMode::row_exclusive);
+	const LockMode mode = strongest(relation.head.modes);
+	return static_cast<int>(relation.rows != 0 ? std::max(mode, LockMode::row_share) : mode);
+}
+
+// Whether others tell of this relation both earlier and of a stronger lock.
+bool is_superseded(const Words& words, std::size_t place, const image::Relation& relation) {
+	bool earlier = false;
+	bool stronger = false;
+	each_record(words, image::kHeaderWords, [&](std::size_t at, image::Head head) {
+		if (head.kind != image::kRelation || at == place)
+			return true;
+		const auto other = record_at<image::Relation>(words, at);
+		if (other.oid == relation.oid) {
+			earlier = earlier || at < place;
+			stronger = stronger || strength_of(other) > strength_of(relation);
+		}
+		return true;
+	});
+	return earlier && stronger && relation.rows == 0;
+}
+
+// What is lost with a statement: 0 if others tell of all that it tells of.
+int strength_of_statement(const Words& words, std::size_t statement) {
+	int strength = 0;
+	each_relation(words, statement, [&](std::size_t at, const image::Relation& relation) {
+		if (!is_superseded(words, at, relation))
+			strength = std::max(strength, strength_of(relation));
+	});
+	return strength;
+}
+
+} // namespace
+
+StatementTrail::StatementTrail(std::size_t bytes, std::size_t statements)
+    : capacity_(std::max(bytes, kLeastBytes) / image::kWord),
+      most_statements_(std::max<std::size_t>(statements, 1)) {
+	image_.reserve(capacity_);
+	present_.record = kNowhere;
+}
+
+void StatementTrail::begin(std::uint32_t transaction, const Statement& statement) noexcept {
+	if (transaction != transaction_) {
+		clear();
+		transaction_ = transaction;
+	}
+	const bool goes_on = present_.number != 0 && present_.statement.at == statement.at &&
+	                     present_.statement.place == statement.place;
+	present_.statement = statement;
+	if (!goes_on) {
+		++present_.number;
+		present_.record = kNowhere;
+	}
+}
+
+void StatementTrail::run() noexcept {
+	if (!given_up_ && present_.record == kNowhere && !record_statement(true))
+		set_incomplete();
+}
+
+void StatementTrail::end() noexcept {
+	present_.statement.text = {};
+	if (present_.record == kNowhere)
+		return;
+	auto record = record_at<image::Statement>(image_, present_.record);
+	if (record.running == 0)
+		return;
+	record.running = 0;
+	replace(image_, present_.record, record);
+	touch(present_.record);
+	bool has_relations = false;
+	each_relation(image_, present_.record,
+	              [&](std::size_t, const image::Relation&) { has_relations = true; });
+	if (!has_relations) {
+		const std::size_t begin = present_.record;
+		erase(begin, begin + record.head.words);
+		--recorded_;
+	}
+}
+
+bool StatementTrail::knows(const Relation& relation) const noexcept {
+	if (given_up_)
+		return true;
+	const auto found = known_.find(relation.oid);
+	if (found == known_.end())
+		return relation.modes == 0 && !relation.rows;
+	const Known& known = found->second;
+	return (relation.modes & ~known.modes) == 0 &&
+	       (!relation.rows || known.rows_again || known.rows_by == present_.number);
+}
+
+void StatementTrail::add(unsigned level, const Relation& relation, std::string_view schema,
+                         std::string_view name) {
+	if (knows(relation))
+		return;
+	enter(level);
+	Known known = known_[relation.oid];
+	const Relation added = {.oid = relation.oid,
+	                        .modes = static_cast<ModeMask>(relation.modes & ~known.modes),
+	                        .rows = relation.rows && known.rows_by == 0};
+	const bool again =
+	    relation.rows && !known.rows_again && known.rows_by != 0 && known.rows_by != present_.number;
+	known.modes = static_cast<ModeMask>(known.modes | relation.modes);
+	known.rows_again = known.rows_again || again;
+	if (added.rows)
+		known.rows_by = present_.number;
+	remember(relation.oid, known);
+	if ((added.modes != 0 || added.rows) && !record_relation(added, schema, name))
+		set_incomplete();
+	if (again && !record_fact(image::kRowsAgain, relation.oid, 0))
+		lose_rows(present_.statement.at);
+}
+
+void StatementTrail::hold(unsigned level, std::uint32_t oid, ModeMask modes) {
+	if (knows({.oid = oid, .modes = modes}))
+		return;
+	enter(level);
+	Known known = known_[oid];
+	const auto added = static_cast<ModeMask>(modes & ~known.modes);
+	known.modes = static_cast<ModeMask>(known.modes | modes);
+	remember(oid, known);
+	if (!record_fact(image::kUnknown, oid, added))
+		set_incomplete();
+}
+
+void StatementTrail::lose_rows(Time now) noexcept {
+	if (image_.empty())
+		append(image::Header{transaction_, 0, 0}, {}, {});
+	auto header = record_at<image::Header>(image_, 0);
+	if (header.rows_lost_since != 0)
+		return;
+	header.rows_lost_since = now;
+	replace(image_, 0, header);
+	touch(0);
+}
+
+void StatementTrail::set_incomplete() noexcept {
+	if (image_.empty())
+		append(image::Header{transaction_, 0, 0}, {}, {});
+	auto header = record_at<image::Header>(image_, 0);
+	header.incomplete = 1;
+	replace(image_, 0, header);
+	touch(0);
+}
+
+void StatementTrail::give_up() noexcept {
+	image_.clear();
+	known_.clear();
+	undo_.clear();
+	marks_.clear();
+	statements_ = facts_ = 0;
+	present_.record = kNowhere;
+	given_up_ = true;
+	set_incomplete();
+	lose_rows(1);
+}
+
+void StatementTrail::release(unsigned level) noexcept {
+	if (marks_.empty() || marks_.back().level != level)
+		return;
+	const unsigned below = level - 1;
+	const bool is_marked = marks_.size() > 1 && marks_[marks_.size() - 2].level == below;
+	if (below > 1 && !is_marked)
+		marks_.back().level = below;
+	else
+		marks_.pop_back();
+	if (marks_.empty())
+		undo_.clear();
+}
+
+void StatementTrail::roll_back(unsigned level) noexcept {
+	while (!marks_.empty() && marks_.back().level >= level) {
+		const Mark mark = marks_.back();
+		marks_.pop_back();
+		for (; undo_.size() > mark.undo; undo_.pop_back())
+			known_[undo_.back().oid] = undo_.back().before; // which is there: nothing is allocated
+		image_.resize(mark.image);
+		touch(mark.image);
+	}
+	if (present_.record != kNowhere && present_.record >= image_.size())
+		present_.record = kNowhere;
+	statements_ = facts_ = 0;
+	each_record(image_, image::kHeaderWords, [this](std::size_t, image::Head head) {
+		statements_ += head.kind == image::kStatement;
+		facts_ += is_fact(head);
+		return true;
+	});
+}
+
+void StatementTrail::clear() noexcept {
+	if (transaction_ == 0)
+		return;
+	if (!image_.empty())
+		touch(0);
+	image_.clear();
+	if (known_.bucket_count() > kMostBuckets)
+		known_ = {};
+	known_.clear();
+	undo_.clear();
+	marks_.clear();
+	transaction_ = 0;
+	present_ = {{}, 0, kNowhere};
+	statements_ = facts_ = 0;
+	recorded_ = 0;
+	given_up_ = false;
+}
+
+StatementTrail::Change StatementTrail::take_change() noexcept {
+	const Change change = {image_, std::min(changed_, image_.size())};
+	changed_ = kNowhere;
+	return change;
+}
+
+void StatementTrail::touch(std::size_t word) noexcept {
+	changed_ = std::min(changed_, word);
+}
+
+// The first change of a savepoint's level.
+void StatementTrail::enter(unsigned level) {
+	if (level <= 1 || (!marks_.empty() && marks_.back().level >= level))
+		return;
+	if (image_.empty()) // what it says of the whole transaction is not undone
+		append(image::Header{transaction_, 0, 0}, {}, {});
+	marks_.push_back({level, image_.size(), undo_.size()});
+}
+
+void StatementTrail::remember(std::uint32_t oid, const Known& known) {
+	Known& place = known_[oid];
+	if (!marks_.empty())
+		undo_.push_back({oid, place});
+	place = known;
+}
+
+bool StatementTrail::record_statement(bool running) {
+	if (image_.empty())
+		append(image::Header{transaction_, 0, 0}, {}, {});
+	while (statements_ >= most_statements_)
+		if (!drop_statement(kAnyStrength))
+			return false;
+	const std::string_view text =
+	    present_.statement.text.substr(0, std::max(kShortText, free_words() * image::kWord / 2));
+	if (!make_room(kStatementWords + image::words(text.size()), kAnyStrength))
+		return false;
+	present_.record = image_.size();
+	append(image::Statement{.head = {.kind = image::kStatement, .modes = 0, .words = 0},
+	                        .at = present_.statement.at,
+	                        .query_id = present_.statement.query_id,
+	                        .number = ++recorded_,
+	                        .text = static_cast<std::uint32_t>(text.size()),
+	                        .running = running ? 1U : 0U},
+	       text, {});
+	++statements_;
+	return true;
+}
+
+bool StatementTrail::record_relation(const Relation& relation, std::string_view schema,
+                                     std::string_view name) {
+	if (present_.record == kNowhere && !record_statement(false))
+		return false;
+	if (schema.size() > kLongestName || name.size() > kLongestName)
+		schema = name = {};
+	const image::Relation record = {
+	    .head = {.kind = image::kRelation, .modes = relation.modes, .words = 0},
+	    .oid = relation.oid,
+	    .rows = relation.rows,
+	    .schema = static_cast<std::uint8_t>(schema.size()),
+	    .name = static_cast<std::uint8_t>(name.size()),
+	};
+	if (!make_room(image::words(sizeof(record) + schema.size() + name.size()), strength_of(record)))
+		return false;
+	append(record, schema, name);
+	return true;
+}
+
+bool StatementTrail::record_fact(std::uint16_t kind, std::uint32_t oid, ModeMask modes) {
+	if (image_.empty())
+		append(image::Header{transaction_, 0, 0}, {}, {});
+	constexpr std::size_t words = image::words(sizeof(image::Fact));
+	if (free_words() < words || (facts_ + 1) * words > capacity_ / kShareOfFacts)
+		return false;
+	++facts_;
+	append(image::Fact{.head = {.kind = kind, .modes = modes, .words = 0},
+	                   .oid = oid,
+	                   .unused = 0,
+	                   .at = present_.statement.at},
+	       {}, {});
+	return true;
+}
+
+// There is room for it.
+template <class Record>
+void StatementTrail::append(Record record, std::string_view first, std::string_view second) {
+	const std::size_t place = image_.size();
+	const std::size_t words = image::words(sizeof(record) + first.size() + second.size());
+	if constexpr (requires { record.head; })
+		record.head.words = static_cast<std::uint32_t>(words);
+	touch(place);
+	image_.resize(place + words);
+	char* to = reinterpret_cast<char*>(image_.data() + place);
+	std::memcpy(to, &record, sizeof(record));
+	to = std::copy(first.begin(), first.end(), to + sizeof(record));
+	std::copy(second.begin(), second.end(), to);
+}
+
+// For a lock of this strength.
+bool StatementTrail::make_room(std::size_t words, int strength) {
+	while (free_words() < words)
+		if (!drop_statement(strength) && !drop_relation(strength))
+			return false;
+	return true;
+}
+
+// Drops the statement that is missed least, if it is weaker: the oldest of which others tell all, else the
+// weakest, and among equals the latest. Never the present one.
+bool StatementTrail::drop_statement(int strength) {
+	std::size_t weakest = kNowhere;
+	int least = strength;
+	each_record(image_, image::kHeaderWords, [&](std::size_t at, image::Head head) {
+		if (head.kind != image::kStatement || at == present_.record)
+			return true;
+		const int own = strength_of_statement(image_, at);
+		if (own < least || (own == least && least < strength)) {
+			weakest = at;
+			least = own;
+		}
+		return least > 0;
+	});
+	if (weakest == kNowhere)
+		return false;
+	set_incomplete();
+	erase(weakest, weakest + head_at(image_, weakest).words);
+	for (std::size_t at = weakest; at < image_.size();) {
+		const image::Head head = head_at(image_, at);
+		if (head.kind == image::kStatement)
+			break;
+		if (head.kind == image::kRelation)
+			erase(at, at + head.words);
+		else
+			at += head.words;
+	}
+	return true;
+}
+
+// Drops the present statement's weakest lock, and among equals the latest, if it is weaker.
+bool StatementTrail::drop_relation(int strength) {
+	if (present_.record == kNowhere)
+		return false;
+	std::size_t weakest = kNowhere;
+	int least = strength;
+	each_relation(image_, present_.record, [&](std::size_t at, const image::Relation& relation) {
+		const int own = strength_of(relation);
+		if (own < least || (own == least && least < strength)) {
+			weakest = at;
+			least = own;
+		}
+	});
+	if (weakest == kNowhere)
+		return false;
+	set_incomplete();
+	erase(weakest, weakest + head_at(image_, weakest).words);
+	return true;
+}
+
+// One record.
+void StatementTrail::erase(std::size_t begin, std::size_t end) noexcept {
+	const auto shifted = [begin, end](std::size_t place) {
+		return place >= end ? place - (end - begin) : std::min(place, begin);
+	};
+	statements_ -= head_at(image_, begin).kind == image::kStatement;
+	image_.erase(std::next(image_.begin(), static_cast<std::ptrdiff_t>(begin)),
+	             std::next(image_.begin(), static_cast<std::ptrdiff_t>(end)));
+	touch(begin);
+	for (Mark& mark : marks_)
+		mark.image = shifted(mark.image);
+	if (present_.record == begin)
+		present_.record = kNowhere;
+	else if (present_.record != kNowhere)
+		present_.record = shifted(present_.record);
+}
+
+} // namespace unblock::core
