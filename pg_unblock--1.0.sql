@@ -119,6 +119,8 @@ CREATE FUNCTION unblock.blocking_chains(
     OUT mode_held text,
     OUT query_id bigint,
     OUT query text,
+    OUT locking_query text,
+    OUT locking_query_at timestamptz,
     OUT remedy text
 )
     RETURNS SETOF record
@@ -144,6 +146,8 @@ COMMENT ON COLUMN unblock.blocking_chains.wait_time IS 'Time since this wait beg
 COMMENT ON COLUMN unblock.blocking_chains.lock IS 'What the lock is on';
 COMMENT ON COLUMN unblock.blocking_chains.mode_wanted IS 'Mode of the lock that is waited for';
 COMMENT ON COLUMN unblock.blocking_chains.mode_held IS 'Conflicting mode that the primary blocker holds or, queued, wants';
+COMMENT ON COLUMN unblock.blocking_chains.locking_query IS 'Statement of its transaction that took the lock which the longest of its waiters waits for; null if that is not known for certain';
+COMMENT ON COLUMN unblock.blocking_chains.locking_query_at IS 'When that statement came';
 COMMENT ON COLUMN unblock.blocking_chains.remedy IS 'Statement to paste to end this session or to cancel its statement, which hits nobody else when pasted late; or advice as an SQL comment';
 GRANT SELECT ON unblock.blocking_chains TO PUBLIC;
 
@@ -169,6 +173,8 @@ CREATE FUNCTION unblock.root_blockers(
     OUT locks_held int,
     OUT query_id bigint,
     OUT query text,
+    OUT locking_query text,
+    OUT locking_query_at timestamptz,
     OUT remedy text
 )
     RETURNS SETOF record
@@ -187,6 +193,8 @@ COMMENT ON COLUMN unblock.root_blockers.blocked_total IS 'Sessions that wait for
 COMMENT ON COLUMN unblock.root_blockers.frees IS 'Sessions that wait for nobody else in the end: what ending this one would free';
 COMMENT ON COLUMN unblock.root_blockers.longest_wait IS 'Longest present wait of its direct waiters';
 COMMENT ON COLUMN unblock.root_blockers.locks_held IS 'Granted locks, as pg_locks counts them';
+COMMENT ON COLUMN unblock.root_blockers.locking_query IS 'Statement of its transaction that took the lock which the longest of its waiters waits for; null if that is not known for certain';
+COMMENT ON COLUMN unblock.root_blockers.locking_query_at IS 'When that statement came';
 COMMENT ON COLUMN unblock.root_blockers.remedy IS 'Statement to paste to end this session or to cancel its statement, which hits nobody else when pasted late; or advice as an SQL comment';
 GRANT SELECT ON unblock.root_blockers TO PUBLIC;
 
@@ -272,6 +280,22 @@ CREATE FUNCTION unblock.locks_held(
     AS 'MODULE_PATHNAME', 'pg_unblock_locks_held';
 COMMENT ON FUNCTION unblock.locks_held(int) IS 'Locks that a process holds or awaits, each in each mode, strongest first, with the number of processes that wait because of it; pid 0: the locks of all prepared transactions';
 
+CREATE FUNCTION unblock.transaction_statements(
+    pid int,
+    OUT statement int,
+    OUT at timestamptz,
+    OUT relation oid,
+    OUT lock text,
+    OUT mode text,
+    OUT locks_rows boolean,
+    OUT query_id bigint,
+    OUT query text
+)
+    RETURNS SETOF record
+    LANGUAGE c VOLATILE STRICT PARALLEL RESTRICTED
+    AS 'MODULE_PATHNAME', 'pg_unblock_transaction_statements';
+COMMENT ON FUNCTION unblock.transaction_statements(int) IS 'Statements of a session''s transaction that took locks or first wrote, oldest first, with each relation and the strongest mode that the statement added; locks_rows: it is the first that may have locked rows of the relation';
+
 CREATE FUNCTION unblock.effective_limits(
     OUT pid int,
     OUT usename name,
@@ -353,6 +377,9 @@ CREATE TABLE unblock.incident (
     function text,
     query_id bigint,
     query text,
+    locking_query_id bigint,
+    locking_query text,
+    locking_query_at timestamptz,
     revision bigint NOT NULL
 );
 COMMENT ON TABLE unblock.incident IS 'Incidents that the recorder has saved; unblock.history has them together with those in shared memory';
@@ -399,6 +426,9 @@ CREATE FUNCTION unblock.incidents_in_memory(
     OUT function text,
     OUT query_id bigint,
     OUT query text,
+    OUT locking_query_id bigint,
+    OUT locking_query text,
+    OUT locking_query_at timestamptz,
     OUT revision bigint
 )
     RETURNS SETOF record
@@ -420,7 +450,7 @@ CREATE VIEW unblock.history AS
     SELECT id, at, kind, rule, limit_ms, measured_ms, pid, backend_type, backend_start, xact_start, datid, datname,
         usesysid, usename, application_name, client_addr, state, backend_xid, locks_held, for_pid, database, relation,
         lock, mode, blocked_total, longest_wait_ms, waiters, chain, ended_at, waiting_ms, idle_ms, outcome, outcome_ms,
-        asked_by, function, query_id, query, 'memory' AS source
+        asked_by, function, query_id, query, locking_query_id, locking_query, locking_query_at, 'memory' AS source
     FROM memory
     UNION ALL
     SELECT id, at, kind, rule, limit_ms, measured_ms, pid,
@@ -437,6 +467,9 @@ CREATE VIEW unblock.history AS
         ended_at, waiting_ms, idle_ms, outcome, outcome_ms, asked_by, function,
         CASE WHEN visible THEN query_id END,
         CASE WHEN visible OR query IS NULL THEN query ELSE '<insufficient privilege>' END,
+        CASE WHEN visible THEN locking_query_id END,
+        CASE WHEN visible OR locking_query IS NULL THEN locking_query ELSE '<insufficient privilege>' END,
+        CASE WHEN visible THEN locking_query_at END,
         'table'
     FROM saved
     ORDER BY at DESC, id DESC;
@@ -472,6 +505,9 @@ COMMENT ON COLUMN unblock.history.outcome_ms IS 'Time until then';
 COMMENT ON COLUMN unblock.history.asked_by IS 'Role that asked, if one did';
 COMMENT ON COLUMN unblock.history.function IS 'Through which function';
 COMMENT ON COLUMN unblock.history.query IS 'Its last statement';
+COMMENT ON COLUMN unblock.history.locking_query_id IS 'Query id of the statement of its transaction that took the lock';
+COMMENT ON COLUMN unblock.history.locking_query IS 'That statement; null if it is not known for certain';
+COMMENT ON COLUMN unblock.history.locking_query_at IS 'When it came';
 COMMENT ON COLUMN unblock.history.source IS 'memory or table';
 
 CREATE FUNCTION unblock.history_summary(
@@ -546,6 +582,7 @@ BEGIN ATOMIC
             format('Outcome  %s', coalesce(h.outcome || ' after ' || round(h.outcome_ms / 1000.0, 3) || ' s', h.outcome,
                 CASE h.kind WHEN 'episode' THEN 'going on' ELSE 'not known yet' END)) END,
         'Query id ' || h.query_id,
+        'Lock taken by the statement of ' || h.locking_query_at || coalesce(E'\n' || h.locking_query, ''),
         E'Last statement\n' || h.query,
         E'Chain\n' || h.chain,
         CASE WHEN h.chain IS NOT NULL AND c.oid IS NOT NULL THEN

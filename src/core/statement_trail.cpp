@@ -76,7 +76,7 @@ void each_relation(const Words& words, std::size_t statement, Visit visit) {
 int strength_of(const image::Relation& relation) noexcept {
 	if (relation.oid == kTransactionId)
 		return static_cast<int>(LockMode::row_exclusive);
-	const LockMode mode = strongest(relation.head.modes);
+	const LockMode mode = strongest(relation.head.what);
 	return static_cast<int>(relation.rows != 0 ? std::max(mode, LockMode::row_share) : mode);
 }
 
@@ -131,7 +131,7 @@ void StatementTrail::begin(std::uint32_t transaction, const Statement& statement
 }
 
 void StatementTrail::run() noexcept {
-	if (!given_up_ && present_.record == kNowhere && !record_statement(true))
+	if (present_.record == kNowhere && !record_statement(true))
 		set_incomplete();
 }
 
@@ -155,15 +155,32 @@ void StatementTrail::end() noexcept {
 	}
 }
 
+// Those ways that nobody has used yet.
+RowUses StatementTrail::rows_without_first(const Known& known, RowUses rows) const noexcept {
+	RowUses unused = 0;
+	for (unsigned way = 0; way < kWays; ++way)
+		if (known.rows_by[way] == 0)
+			unused = static_cast<RowUses>(unused | (1U << way));
+	return unused & rows;
+}
+
+// Those that one statement before the present one has used.
+RowUses StatementTrail::rows_of_others(const Known& known, RowUses rows) const noexcept {
+	RowUses others = 0;
+	for (unsigned way = 0; way < kWays; ++way)
+		if (known.rows_by[way] != 0 && known.rows_by[way] != present_.number)
+			others = static_cast<RowUses>(others | (1U << way));
+	return static_cast<RowUses>(others & rows & ~known.rows_again);
+}
+
 bool StatementTrail::knows(const Relation& relation) const noexcept {
-	if (given_up_)
-		return true;
 	const auto found = known_.find(relation.oid);
 	if (found == known_.end())
-		return relation.modes == 0 && !relation.rows;
+		return relation.modes == 0 && relation.rows == 0;
 	const Known& known = found->second;
 	return (relation.modes & ~known.modes) == 0 &&
-	       (!relation.rows || known.rows_again || known.rows_by == present_.number);
+	       (relation.rows == 0 ||
+	        (rows_without_first(known, relation.rows) | rows_of_others(known, relation.rows)) == 0);
 }
 
 void StatementTrail::add(unsigned level, const Relation& relation, std::string_view schema,
@@ -174,17 +191,17 @@ void StatementTrail::add(unsigned level, const Relation& relation, std::string_v
 	Known known = known_[relation.oid];
 	const Relation added = {.oid = relation.oid,
 	                        .modes = static_cast<ModeMask>(relation.modes & ~known.modes),
-	                        .rows = relation.rows && known.rows_by == 0};
-	const bool again =
-	    relation.rows && !known.rows_again && known.rows_by != 0 && known.rows_by != present_.number;
+	                        .rows = rows_without_first(known, relation.rows)};
+	const RowUses again = rows_of_others(known, relation.rows);
 	known.modes = static_cast<ModeMask>(known.modes | relation.modes);
-	known.rows_again = known.rows_again || again;
-	if (added.rows)
-		known.rows_by = present_.number;
+	known.rows_again |= again;
+	for (unsigned way = 0; way < kWays; ++way)
+		if ((added.rows & (1U << way)) != 0)
+			known.rows_by[way] = present_.number;
 	remember(relation.oid, known);
-	if ((added.modes != 0 || added.rows) && !record_relation(added, schema, name))
+	if ((added.modes != 0 || added.rows != 0) && !record_relation(added, schema, name))
 		set_incomplete();
-	if (again && !record_fact(image::kRowsAgain, relation.oid, 0))
+	if (again != 0 && !record_fact(image::kRowsAgain, relation.oid, again))
 		lose_rows(present_.statement.at);
 }
 
@@ -218,18 +235,6 @@ void StatementTrail::set_incomplete() noexcept {
 	header.incomplete = 1;
 	replace(image_, 0, header);
 	touch(0);
-}
-
-void StatementTrail::give_up() noexcept {
-	image_.clear();
-	known_.clear();
-	undo_.clear();
-	marks_.clear();
-	statements_ = facts_ = 0;
-	present_.record = kNowhere;
-	given_up_ = true;
-	set_incomplete();
-	lose_rows(1);
 }
 
 void StatementTrail::release(unsigned level) noexcept {
@@ -279,7 +284,6 @@ void StatementTrail::clear() noexcept {
 	present_ = {{}, 0, kNowhere};
 	statements_ = facts_ = 0;
 	recorded_ = 0;
-	given_up_ = false;
 }
 
 StatementTrail::Change StatementTrail::take_change() noexcept {
@@ -319,7 +323,7 @@ bool StatementTrail::record_statement(bool running) {
 	if (!make_room(kStatementWords + image::words(text.size()), kAnyStrength))
 		return false;
 	present_.record = image_.size();
-	append(image::Statement{.head = {.kind = image::kStatement, .modes = 0, .words = 0},
+	append(image::Statement{.head = {.kind = image::kStatement, .what = 0, .words = 0},
 	                        .at = present_.statement.at,
 	                        .query_id = present_.statement.query_id,
 	                        .number = ++recorded_,
@@ -337,7 +341,7 @@ bool StatementTrail::record_relation(const Relation& relation, std::string_view 
 	if (schema.size() > kLongestName || name.size() > kLongestName)
 		schema = name = {};
 	const image::Relation record = {
-	    .head = {.kind = image::kRelation, .modes = relation.modes, .words = 0},
+	    .head = {.kind = image::kRelation, .what = relation.modes, .words = 0},
 	    .oid = relation.oid,
 	    .rows = relation.rows,
 	    .schema = static_cast<std::uint8_t>(schema.size()),
@@ -349,14 +353,14 @@ bool StatementTrail::record_relation(const Relation& relation, std::string_view 
 	return true;
 }
 
-bool StatementTrail::record_fact(std::uint16_t kind, std::uint32_t oid, ModeMask modes) {
+bool StatementTrail::record_fact(std::uint16_t kind, std::uint32_t oid, std::uint16_t what) {
 	if (image_.empty())
 		append(image::Header{transaction_, 0, 0}, {}, {});
 	constexpr std::size_t words = image::words(sizeof(image::Fact));
 	if (free_words() < words || (facts_ + 1) * words > capacity_ / kShareOfFacts)
 		return false;
 	++facts_;
-	append(image::Fact{.head = {.kind = kind, .modes = modes, .words = 0},
+	append(image::Fact{.head = {.kind = kind, .what = what, .words = 0},
 	                   .oid = oid,
 	                   .unused = 0,
 	                   .at = present_.statement.at},

@@ -30,7 +30,7 @@ public:
 	struct Relation {
 		std::uint32_t oid = 0;
 		ModeMask modes = 0;
-		bool rows = false; // rows of it that others see may be locked
+		RowUses rows = 0;
 	};
 
 	// Of so many bytes (kLeastBytes at least) and statements (1 at least). Throws std::bad_alloc.
@@ -53,7 +53,7 @@ public:
 	// what is new is recorded. Where room is short, statements go that are neither the first nor the
 	// strongest on any relation; then, weakest locks first, those whose locks are weaker; the most recent one
 	// stays. Of names longer than 255 bytes nothing is recorded. O(1), and O(image^2) where room is short.
-	// Throws std::bad_alloc; give_up() is what is left to do then.
+	// Throws std::bad_alloc; the level must be rolled back then, or the transaction.
 	void add(unsigned level, const Relation& relation, std::string_view schema, std::string_view name);
 
 	// The transaction holds this lock, and no statement is known that took it. Throws as above.
@@ -61,9 +61,6 @@ public:
 
 	// From `now` on rows of any relation may have been locked by statements that are not told of.
 	void lose_rows(Time now) noexcept;
-
-	// Of this transaction no more is told.
-	void give_up() noexcept;
 
 	// A savepoint's level ends: what it added belongs to the one below, or is undone. O(what it added).
 	void release(unsigned level) noexcept;
@@ -82,11 +79,13 @@ public:
 	Change take_change() noexcept;
 
 private:
+	static constexpr unsigned kWays = 2; // to lock rows: the bits of RowUses
+
 	// What is known of a relation that the transaction has locked, whether or not the image tells of it.
 	struct Known {
 		ModeMask modes = 0;
-		bool rows_again = false;   // more than one statement may have locked rows
-		std::uint32_t rows_by = 0; // the first of them; 0: none
+		RowUses rows_again = 0;                // by more than one statement
+		std::uint32_t rows_by[kWays] = {0, 0}; // the first of them, for each way; 0: none
 	};
 	struct Undo {
 		std::uint32_t oid;
@@ -106,10 +105,12 @@ private:
 	static constexpr std::size_t kNowhere = SIZE_MAX;
 
 	void enter(unsigned level);
+	RowUses rows_without_first(const Known& known, RowUses rows) const noexcept;
+	RowUses rows_of_others(const Known& known, RowUses rows) const noexcept;
 	void remember(std::uint32_t oid, const Known& known);
 	bool record_statement(bool running);
 	bool record_relation(const Relation& relation, std::string_view schema, std::string_view name);
-	bool record_fact(std::uint16_t kind, std::uint32_t oid, ModeMask modes);
+	bool record_fact(std::uint16_t kind, std::uint32_t oid, std::uint16_t what);
 	template <class Record>
 	void append(Record record, std::string_view first, std::string_view second);
 	bool make_room(std::size_t words, int strength);
@@ -132,7 +133,6 @@ private:
 	std::size_t statements_ = 0; // in the image
 	std::size_t facts_ = 0;      // in the image
 	std::uint32_t recorded_ = 0; // in the transaction so far
-	bool given_up_ = false;
 };
 
 } // namespace unblock::core

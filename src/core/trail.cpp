@@ -49,18 +49,26 @@ bool take_relation(Trail& trail, std::span<const std::uint64_t> words) {
 		return false;
 	trail.relations.push_back({.statement = static_cast<Index>(trail.statements.size() - 1),
 	                           .oid = record.oid,
-	                           .modes = record.head.modes,
-	                           .rows = record.rows != 0,
+	                           .modes = record.head.what,
+	                           .rows = static_cast<RowUses>(record.rows),
 	                           .schema = text_of<image::Relation>(words, 0, record.schema),
 	                           .name = text_of<image::Relation>(words, record.schema, record.name)});
 	return true;
 }
 
-bool take_fact(std::vector<Trail::Fact>& facts, std::span<const std::uint64_t> words) {
+bool take_rows_again(Trail& trail, std::span<const std::uint64_t> words) {
 	image::Fact record;
 	if (!take(words, record))
 		return false;
-	facts.push_back({record.oid, record.head.modes, record.at});
+	trail.rows_again.push_back({record.oid, static_cast<RowUses>(record.head.what), record.at});
+	return true;
+}
+
+bool take_unknown(Trail& trail, std::span<const std::uint64_t> words) {
+	image::Fact record;
+	if (!take(words, record))
+		return false;
+	trail.unknown.push_back({record.oid, record.head.what});
 	return true;
 }
 
@@ -71,16 +79,17 @@ bool take_record(Trail& trail, image::Kind kind, std::span<const std::uint64_t> 
 	case image::kRelation:
 		return take_relation(trail, words);
 	case image::kRowsAgain:
-		return take_fact(trail.rows_again, words);
+		return take_rows_again(trail, words);
 	case image::kUnknown:
-		return take_fact(trail.unknown, words);
+		return take_unknown(trail, words);
 	}
 	return false;
 }
 
 bool is_unknown(const Trail& trail, std::uint32_t oid, ModeMask modes) noexcept {
-	return std::ranges::any_of(
-	    trail.unknown, [=](const Trail::Fact& fact) { return fact.oid == oid && (fact.modes & modes) != 0; });
+	return std::ranges::any_of(trail.unknown, [=](const Trail::Unknown& lock) {
+		return lock.oid == oid && (lock.modes & modes) != 0;
+	});
 }
 
 } // namespace
@@ -118,20 +127,28 @@ const Trail::Statement* lock_statement(const Trail& trail, std::uint32_t oid, Mo
 	return last.running ? &last : nullptr;
 }
 
-const Trail::Statement* row_statement(const Trail& trail, std::uint32_t oid, Time wait_start) noexcept {
+const Trail::Statement* row_statement(const Trail& trail, std::uint32_t oid, Time wait_start,
+                                      RowUses rows) noexcept {
 	const auto before_the_wait = [wait_start](Time at) { return wait_start == 0 || at <= wait_start; };
 	if (trail.rows_lost_since != 0 && before_the_wait(trail.rows_lost_since))
 		return nullptr;
-	if (std::ranges::any_of(trail.rows_again, [&](const Trail::Fact& again) {
-		    return again.oid == oid && before_the_wait(again.at);
+	if (std::ranges::any_of(trail.rows_again, [&](const Trail::RowsAgain& again) {
+		    return again.oid == oid && (again.rows & rows) != 0 && before_the_wait(again.at);
 	    }))
 		return nullptr;
-	for (const Trail::Relation& relation : trail.relations)
-		if (relation.oid == oid && relation.rows) {
-			const Trail::Statement& statement = trail.statements[relation.statement];
-			return before_the_wait(statement.at) ? &statement : nullptr;
-		}
-	return nullptr;
+	// Each way has a first statement.
+	const Trail::Statement* found = nullptr;
+	for (const Trail::Relation& relation : trail.relations) {
+		if (relation.oid != oid || (relation.rows & rows) == 0)
+			continue;
+		const Trail::Statement& statement = trail.statements[relation.statement];
+		if (!before_the_wait(statement.at))
+			continue;
+		if (found != nullptr && found != &statement)
+			return nullptr;
+		found = &statement;
+	}
+	return found;
 }
 
 const Trail::Relation* named_relation(const Trail& trail, std::uint32_t oid) noexcept {

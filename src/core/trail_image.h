@@ -24,7 +24,7 @@ enum Kind : std::uint16_t { kStatement = 1, kRelation, kRowsAgain, kUnknown };
 // What every record begins with.
 struct Head {
 	std::uint16_t kind;
-	std::uint16_t modes;
+	std::uint16_t what;  // lock modes; of rows that are used again, the ways
 	std::uint32_t words; // of the whole record
 };
 
@@ -40,7 +40,7 @@ struct Statement {
 struct Relation {
 	Head head;
 	std::uint32_t oid;
-	std::uint16_t rows;
+	std::uint16_t rows;  // ways
 	std::uint8_t schema; // bytes, which follow
 	std::uint8_t name;   // bytes, which follow those
 };

@@ -246,18 +246,15 @@ Incident* draft_incident(Chronicle& chronicle, const core::Policy& policy, Draft
                          const core::Decision& decision, const Farewell& farewell) {
 	Stopwatch recording(chronicle);
 	const core::Session& session = drafts.session(decision.session);
-	Incident* incident = drafts.of(decision.session);
+	Incident* incident = drafts.of(decision.session, decision.waiter);
 	incident->kind = kind_of(decision);
 	incident->has_rule = true;
 	incident->rule = decision.rule;
 	incident->limit = decision.limit;
 	incident->measured = decision.measured;
 	incident->preempting = farewell.preempting;
-	if (farewell.has_lock) {
-		incident->has_lock = true;
-		incident->lock = farewell.lock;
+	if (farewell.has_lock)
 		incident->mode = farewell.mode;
-	}
 	if (const core::Episode* episode = chronicle.episodes.of(session))
 		incident->waiting = episode->waiting;
 	incident->idle = policy.counted(session).sum;

@@ -14,8 +14,10 @@
 #include "../core/policy.h"
 #include "../core/remedy.h"
 #include "../core/render.h"
+#include "../core/statement_trail.h"
 #include "../core/statement_waits.h"
 #include "../core/text.h"
+#include "../core/trail_slice.h"
 #include "../core/wait_graph.h"
 
 #include <algorithm>
@@ -57,6 +59,7 @@ extern "C" {
 #include "commands/dbcommands.h"
 #include "common/int.h"
 #include "common/ip.h"
+#include "executor/executor.h"
 #include "libpq/auth.h"
 #include "libpq/libpq-be.h"
 #include "mb/pg_wchar.h"
@@ -74,6 +77,7 @@ extern "C" {
 #include "storage/procarray.h"
 #include "storage/shmem.h"
 #include "tcop/tcopprot.h"
+#include "tcop/utility.h"
 #include "utils/acl.h"
 #include "utils/backend_status.h"
 #include "utils/builtins.h"
@@ -82,6 +86,11 @@ extern "C" {
 #include "utils/inet.h"
 #include "utils/lsyscache.h"
 #include "utils/memutils.h"
+#include "utils/portal.h"
+#include "utils/queryjumble.h"
+#include "utils/rel.h"
+#include "utils/relcache.h"
+#include "utils/snapmgr.h"
 #include "utils/syscache.h"
 #include "utils/timestamp.h"
 #include "utils/wait_event.h"
@@ -228,6 +237,31 @@ void each_fastpath_lock(PGPROC* proc, Visit visit) {
 		visit(InvalidOid, core::bit(core::LockMode::exclusive));
 	LWLockRelease(&proc->fpInfoLock);
 }
+
+// Whether this process holds the lock in this mode. Looks into its own table of locks only.
+inline bool holds(const LOCKTAG& tag, LOCKMODE mode) {
+	return LockHeldByMe(&tag, mode);
+}
+
+// --- statements --------------------------------------------------------------------------------------
+
+// What a statement may do with a relation, as the parser has found.
+inline AclMode permissions_on(const PlannedStmt*, const RangeTblEntry* entry) {
+	return entry->requiredPerms;
+}
+
+// Whether a foreign key is checked by a query of its own, which runs through the executor.
+constexpr bool kForeignKeysAreQueries = true;
+
+// The arguments of a hook as they are handed on: ExecutorRun_hook_type, ProcessUtility_hook_type.
+#define UNBLOCK_RUN_PARAMETERS QueryDesc *query, ScanDirection direction, uint64 count, bool execute_once
+#define UNBLOCK_RUN_ARGUMENTS query, direction, count, execute_once
+#define UNBLOCK_UTILITY_PARAMETERS                                                                           \
+	PlannedStmt *statement, const char *text, bool read_only_tree, ProcessUtilityContext context,            \
+	    ParamListInfo parameters, QueryEnvironment *environment, DestReceiver *receiver,                     \
+	    QueryCompletion *completion
+#define UNBLOCK_UTILITY_ARGUMENTS                                                                            \
+	statement, text, read_only_tree, context, parameters, environment, receiver, completion
 
 // --- replication slots ------------------------------------------------------------------------------
 

@@ -131,9 +131,14 @@ Sent end_session(const Collected& collected, const core::Decision& decision, con
 void carry_out(Memory& memory, const Collected& collected, const core::WaitGraph& graph, Drafts& drafts,
                const core::Decision& decision) {
 	const core::Session& session = collected.sessions[decision.session];
-	const Farewell farewell = farewell_of(collected, graph, decision);
+	Farewell farewell = farewell_of(collected, graph, decision);
 	Incident* incident = draft_incident(memory.chronicle, memory.policy, drafts, decision, farewell);
-	const char* line = action_line(*incident, farewell, drafts.statement(decision.session));
+	LockingStatement locking = {};
+	if (decision.waiter != core::kNone)
+		locking = drafts.locking_statement(decision.session, decision.waiter);
+	farewell.relation = locking.relation;
+	farewell.statement = locking.number;
+	const char* line = action_line(*incident, farewell, drafts.statement(decision.session), locking);
 	if (decision.dry_run) {
 		keep(memory.chronicle, *incident, line);
 		return;

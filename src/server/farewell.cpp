@@ -1,7 +1,10 @@
 // Notes in slots, and the hook that turns one into words.
 
 #include "farewell.h"
+#include "boundary.h"
 #include "names.h"
+#include "text_snapshot.h"
+#include "trails.h"
 
 namespace unblock::server {
 
@@ -43,17 +46,60 @@ const char* sessions(uint32 count) {
 	return count == 1 ? "session" : "sessions";
 }
 
-// "AccessShareLock on relation 16421 of database lab".
-char* lock_text(const Farewell& note) {
-	const auto mode = core::name(note.mode);
-	return psprintf("%.*s on %s", static_cast<int>(mode.size()), mode.data(),
-	                lock_label(only_database(MyDatabaseId, NameStr(my_slot()->database)), note.lock));
+// The trail of this session's own transaction; no catalog can be read here.
+const core::Trail* own_trail() {
+	return read_trail(compat::my_number(), MyProcPid, compat::local_xid(MyProc));
 }
 
-// "; it blocked 5 sessions through AccessShareLock on relation 16421 of database lab", where that is known.
+// "public.features"; nullptr if the trail does not tell.
+const char* relation_text(const core::Trail* trail, Oid oid) {
+	const core::Trail::Relation* relation = trail == nullptr ? nullptr : core::named_relation(*trail, oid);
+	return relation == nullptr ? nullptr : qualified_name(relation->schema, relation->name);
+}
+
+// "AccessShareLock on relation public.features" or, of one without a name, "… 16421 of database lab".
+char* lock_text(const Farewell& note) {
+	Names names = only_database(MyDatabaseId, NameStr(my_slot()->database));
+	const Oid relation = lock_relation(note.lock);
+	if (OidIsValid(relation))
+		names.known_relation = {relation, relation_text(own_trail(), relation)};
+	const auto mode = core::name(note.mode);
+	return psprintf("%.*s on %s", static_cast<int>(mode.size()), mode.data(), lock_label(names, note.lock));
+}
+
+// On one line, and not too long for one.
+const char* statement_text(std::string_view text) {
+	constexpr std::size_t most = 200;
+	const std::string_view fit = text_for_core(fit_text(text));
+	const char* line = "";
+	auto* room = static_cast<char*>(palloc0(most * MAX_MULTIBYTE_CHAR_LEN + 1));
+	const auto cut = [fit, room] {
+		const std::string text_on_a_line = core::one_line(fit, most);
+		text_on_a_line.copy(room, most * MAX_MULTIBYTE_CHAR_LEN);
+	};
+	if (run_guarded(cut).status == CoreStatus::ok)
+		line = room;
+	return line;
+}
+
+// "; lock on public.features taken by: SELECT * FROM features at 2026-01-05 10:00:00.123 UTC", where that is
+// known. It is the session's own text.
+const char* locking_text(const Farewell& note) {
+	const core::Trail* trail = note.statement == 0 ? nullptr : own_trail();
+	const char* relation = relation_text(trail, note.relation);
+	if (relation == nullptr)
+		return "";
+	for (const core::Trail::Statement& statement : trail->statements)
+		if (statement.number == note.statement)
+			return psprintf("; lock on %s taken by: %s at %s", relation, statement_text(statement.text),
+			                timestamptz_to_str(statement.at));
+	return "";
+}
+
+// "; it blocked 5 sessions through AccessShareLock on relation public.features; lock …", where that is known.
 const char* blocked_text(const Farewell& note) {
-	return note.has_lock ? psprintf("; it blocked %u %s through %s", note.blocked, sessions(note.blocked),
-	                                lock_text(note))
+	return note.has_lock ? psprintf("; it blocked %u %s through %s%s", note.blocked, sessions(note.blocked),
+	                                lock_text(note), locking_text(note))
 	                     : "";
 }
 
@@ -226,6 +272,8 @@ bool leave_farewell(SessionSlot* slot, const Farewell& farewell) {
 	note.has_lock = farewell.has_lock;
 	note.lock = farewell.lock;
 	note.mode = farewell.mode;
+	note.relation = farewell.relation;
+	note.statement = farewell.statement;
 	note.left_at = GetCurrentTimestamp();
 	note.role = farewell.role;
 	note.function = farewell.function;

@@ -249,4 +249,62 @@ LockEntries read_locks(int pid) {
 	return read;
 }
 
+// heapam.c, heap_acquire_tuplock(): whoever waits for a row's transaction holds the row's own lock meanwhile,
+// and no other row's.
+AwaitedRow awaited_row(PGPROC* proc, int pid, const LOCKTAG& awaited) {
+	AwaitedRow row = {InvalidOid, core::LockMode::none};
+	acquire_partitions();
+	const LOCK* lock = proc->waitLock;
+	if (proc->pid == pid && lock != nullptr && memcmp(&lock->tag, &awaited, sizeof(LOCKTAG)) == 0)
+		each_proclock(proc, [&](PROCLOCK* proclock) {
+			const LOCKTAG& tag = proclock->tag.myLock->tag;
+			if (tag.locktag_type == LOCKTAG_TUPLE && proclock->holdMask != 0)
+				row = {tag.locktag_field2, core::strongest(static_cast<core::ModeMask>(proclock->holdMask))};
+		});
+	release_partitions();
+	return row;
+}
+
+namespace {
+
+constexpr int kFirstOwnCapacity = 64;
+
+// Counts on beyond the capacity. Nothing in here may allocate or raise.
+int copy_own_relation_locks(RelationLock* locks, int capacity) {
+	int count = 0;
+	const auto append_own = [&](Oid relation, core::ModeMask modes) {
+		if (count < capacity)
+			locks[count] = {relation, modes};
+		++count;
+	};
+	compat::each_fastpath_lock(MyProc, [&](Oid relation, core::ModeMask modes) {
+		if (OidIsValid(relation))
+			append_own(relation, modes);
+	});
+	for (int partition = 0; partition < NUM_LOCK_PARTITIONS; ++partition) {
+		LWLock* lock = LockHashPartitionLockByIndex(partition);
+		LWLockAcquire(lock, LW_SHARED);
+		compat::each_proclock_of_proc(MyProc, partition, [&](PROCLOCK* proclock) {
+			const LOCKTAG& tag = proclock->tag.myLock->tag;
+			if (tag.locktag_type == LOCKTAG_RELATION && proclock->holdMask != 0)
+				append_own(tag.locktag_field2, static_cast<core::ModeMask>(proclock->holdMask));
+		});
+		LWLockRelease(lock);
+	}
+	return count;
+}
+
+} // namespace
+
+RelationLocks own_relation_locks() {
+	for (int capacity = kFirstOwnCapacity;;) {
+		auto* locks = allocate<RelationLock>(capacity);
+		const int count = copy_own_relation_locks(locks, capacity);
+		if (count <= capacity)
+			return {locks, count};
+		pfree(locks);
+		capacity = count;
+	}
+}
+
 } // namespace unblock::server

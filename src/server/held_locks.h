@@ -34,4 +34,29 @@ struct LockEntries {
 // held shared for as long as these locks and their queues take to read.
 LockEntries read_locks(int pid);
 
+// A row that a process waits for, by its lock on the row.
+struct AwaitedRow {
+	Oid relation;        // InvalidOid: it waits for something else
+	core::LockMode mode; // of the lock on the row
+};
+
+// That of a process which awaits the lock `awaited`, of a transaction. Holds the partition locks shared while
+// it reads what the process holds.
+AwaitedRow awaited_row(PGPROC* proc, int pid, const LOCKTAG& awaited);
+
+// A relation and the modes in which this process holds it.
+struct RelationLock {
+	Oid relation;
+	core::ModeMask modes;
+};
+
+struct RelationLocks {
+	RelationLock* locks; // palloc'd
+	int count;
+};
+
+// All that this process holds on relations; one that is moved from the fast path to the main table meanwhile
+// may be there twice. Holds one partition lock at a time, shared.
+RelationLocks own_relation_locks();
+
 } // namespace unblock::server

@@ -123,12 +123,15 @@ void Drafts::fill_texts(core::Index index) {
 	read_texts(session, collected_.details[index].process_number, room_);
 }
 
-// The label of a lock without a catalog: OIDs, and the name of the database of a session that awaits it.
+// The label of a lock without a catalog: with its relation's name as its holders know it, or with OIDs and
+// the name of the database of a session that awaits it.
 void Drafts::label_lock(core::Index index, const core::Session& waiter) {
 	core::Lock& lock = collected_.locks[index];
-	if (lock.label.empty())
-		lock.label =
-		    lock_label(only_database(waiter.database, waiter.datname.data()), collected_.tags[index]);
+	if (!lock.label.empty())
+		return;
+	Names names = only_database(waiter.database, waiter.datname.data());
+	names.known_relation = {lock.relation, locking_.relation_name(index)};
+	lock.label = lock_label(names, collected_.tags[index]);
 }
 
 void Drafts::draw_chain(Incident& incident, core::Index session) {
@@ -170,7 +173,8 @@ void Drafts::draw_chain(Incident& incident, core::Index session) {
 	});
 }
 
-void Drafts::add_waiters(Incident& incident, core::Index session) {
+// Returns the longest wait.
+core::Index Drafts::add_waiters(Incident& incident, core::Index session) {
 	using Waits = std::vector<core::Index>;
 	const core::WaitGraph& graph = graph_;
 	auto* waits = Owned<Waits>::in(CurrentMemoryContext);
@@ -183,14 +187,34 @@ void Drafts::add_waiters(Incident& incident, core::Index session) {
 		                                       collected_.tags[waiter.lock]};
 	}
 	if ((*waits)->empty())
-		return;
-	const core::Waiter& longest = collected_.waiters[(*waits)->front()];
-	incident.longest_wait = collected_.snapshot.waited(longest);
+		return core::kNone;
+	const core::Index longest = (*waits)->front();
+	incident.longest_wait = collected_.snapshot.waited(collected_.waiters[longest]);
+	return longest;
+}
+
+void Drafts::add_lock(Incident& incident, core::Index session, core::Index wait) {
+	const core::Waiter& waiter = collected_.waiters[wait];
 	incident.has_lock = true;
-	incident.lock = collected_.tags[longest.lock];
-	incident.mode = core::mode_against(graph, session, longest, false);
+	incident.lock = collected_.tags[waiter.lock];
+	incident.mode = core::mode_against(graph_, session, waiter, false);
 	if (incident.mode == core::LockMode::none)
-		incident.mode = core::mode_against(graph, session, longest, true);
+		incident.mode = core::mode_against(graph_, session, waiter, true);
+	if (const char* relation = locking_.relation_name(waiter.lock))
+		copy_text(incident.relation, relation, sizeof(incident.relation));
+	const LockingStatement statement = locking_statement(session, wait);
+	if (statement.at == 0)
+		return;
+	incident.locking_at = statement.at;
+	incident.locking_query_id = statement.query_id;
+	if (settings.history_query_text)
+		copy_text(incident.locking_query, statement.text, sizeof(incident.locking_query));
+}
+
+LockingStatement Drafts::locking_statement(core::Index session, core::Index wait) {
+	const bool holds =
+	    core::mode_against(graph_, session, collected_.waiters[wait], false) != core::LockMode::none;
+	return holds ? locking_.of(graph_.node_of(session), wait) : LockingStatement{};
 }
 
 core::Index Drafts::find(int pid, TimestampTz backend_start) const {
@@ -206,12 +230,16 @@ const char* Drafts::statement(core::Index index) const {
 	return query.data() == nullptr ? "" : query.data();
 }
 
-Incident* Drafts::of(core::Index index) {
+Incident* Drafts::of(core::Index index, core::Index wait) {
 	fill_texts(index);
 	Incident* incident = record_of(collected_.sessions[index], collected_.details[index]);
 	incident->at = collected_.snapshot.now;
 	incident->locks_held = count_locks(collected_, index);
-	add_waiters(*incident, index);
+	const core::Index longest = add_waiters(*incident, index);
+	if (wait == core::kNone)
+		wait = longest;
+	if (wait != core::kNone)
+		add_lock(*incident, index, wait);
 	draw_chain(*incident, index);
 	return incident;
 }

@@ -6,6 +6,7 @@
 
 #include "boundary.h"
 #include "collect.h"
+#include "locking_statement.h"
 
 #include "../core/direct_waiters.h"
 #include "../core/episodes.h"
@@ -35,6 +36,7 @@ struct alignas(uint64) Incident {
 	static constexpr int kSample = 8;
 	static constexpr int kQueryBytes = 1024;
 	static constexpr int kChainBytes = 3072;
+	static constexpr int kRelationBytes = 264; // two names with all their characters quoted
 
 	struct Waiter {
 		int pid;
@@ -75,7 +77,10 @@ struct alignas(uint64) Incident {
 	SockAddr client;
 
 	// Who waited for it.
-	LOCKTAG lock; // one that it blocked them through
+	LOCKTAG lock;                  // one that it blocked them through
+	char relation[kRelationBytes]; // of the lock, qualified and quoted; empty: not known
+	TimestampTz locking_at;        // when the statement came that took the lock; 0: not known
+	uint64 locking_query_id;
 	uint32 blocked;
 	int sampled;
 	core::Micros longest_wait;
@@ -89,6 +94,7 @@ struct alignas(uint64) Incident {
 	NameData function; // … through this
 
 	char query[kQueryBytes];
+	char locking_query[kQueryBytes];
 	char chain[kChainBytes]; // lines of tree(), in UTF-8
 };
 
@@ -113,11 +119,16 @@ const char* outcome_name(Incident::Outcome outcome);
 // Records of a snapshot for the enforcer or for recording. Plain data: an error may pass over it.
 class Drafts {
 public:
-	Drafts(Collected& collected, const core::WaitGraph& graph) : collected_(collected), graph_(graph) {}
+	Drafts(Collected& collected, const core::WaitGraph& graph)
+	    : collected_(collected), graph_(graph), locking_(collected, graph) {}
 
-	// What the snapshot tells of a session and of those who wait for it; texts are read now if no earlier
-	// record shows them, and filled in in the snapshot. Zeros elsewhere. Palloc'd.
-	Incident* of(core::Index session);
+	// What the snapshot tells of a session and of those who wait for it, and of the lock of one wait (kNone:
+	// the longest); texts are read now if no earlier record shows them, and filled in in the snapshot. Zeros
+	// elsewhere. Palloc'd.
+	Incident* of(core::Index session, core::Index wait = core::kNone);
+
+	// Of a session that has a record: the statement that took the lock which a wait is for, if it holds it.
+	LockingStatement locking_statement(core::Index session, core::Index wait);
 
 	// The last statement of a session that has a record, whether or not the history keeps it.
 	const char* statement(core::Index session) const;
@@ -131,11 +142,13 @@ private:
 	using Chain = std::vector<core::ChainRow>;
 	void fill_texts(core::Index session);
 	void label_lock(core::Index lock, const core::Session& waiter);
-	void add_waiters(Incident& incident, core::Index session);
+	core::Index add_waiters(Incident& incident, core::Index session);
+	void add_lock(Incident& incident, core::Index session, core::Index wait);
 	void draw_chain(Incident& incident, core::Index session);
 
 	Collected& collected_;
 	const core::WaitGraph& graph_;
+	LockingStatements locking_;
 	Owned<Chain>* chains_ = nullptr; // all of them, made when the first one is drawn
 	StatusTexts room_ = {};
 };

@@ -44,15 +44,26 @@ void add_session(StringInfo line, const Incident& incident) {
 
 // The lock that it blocks others through.
 void add_lock(StringInfo line, const Incident& incident) {
-	add_text(line, "lock",
-	         lock_label(only_database(incident.database, NameStr(incident.database_name)), incident.lock));
+	Names names = only_database(incident.database, NameStr(incident.database_name));
+	if (*incident.relation != '\0')
+		names.known_relation = {lock_relation(incident.lock), incident.relation};
+	add_text(line, "lock", lock_label(names, incident.lock));
 	const auto mode = core::name(incident.mode);
 	appendStringInfo(line, " mode=%.*s", static_cast<int>(mode.size()), mode.data());
 }
 
+// The statement that took it.
+void add_locking_statement(StringInfo line, TimestampTz at, const char* query) {
+	if (at == 0)
+		return;
+	add_text(line, "locking_query_at", timestamptz_to_str(at));
+	add_text(line, "locking_query", query);
+}
+
 } // namespace
 
-const char* action_line(const Incident& incident, const Farewell& farewell, const char* query) {
+const char* action_line(const Incident& incident, const Farewell& farewell, const char* query,
+                        const LockingStatement& locking) {
 	const auto setting = core::setting(incident.rule);
 	StringInfoData line;
 	initStringInfo(&line);
@@ -69,6 +80,7 @@ const char* action_line(const Incident& incident, const Farewell& farewell, cons
 	if (farewell.has_lock)
 		add_lock(&line, incident);
 	add_text(&line, "query", query);
+	add_locking_statement(&line, locking.at, locking.text);
 	return line.data;
 }
 
@@ -115,6 +127,7 @@ void log_episode_begin(const Incident& incident, uint64 number) {
 	if (incident.has_lock)
 		add_lock(&line, incident);
 	add_text(&line, "query", incident.query);
+	add_locking_statement(&line, incident.locking_at, incident.locking_query);
 	log_action(line.data, number);
 }
 

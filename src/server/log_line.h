@@ -7,8 +7,9 @@
 namespace unblock::server {
 
 // What the enforcer is about to do or, in dry run, would do; `farewell` says why, `query` is the session's
-// last statement. Palloc'd.
-const char* action_line(const Incident& incident, const Farewell& farewell, const char* query);
+// last statement, `locking` the one that took the lock. Palloc'd.
+const char* action_line(const Incident& incident, const Farewell& farewell, const char* query,
+                        const LockingStatement& locking);
 
 // `incident`: its number, 0 if it has none.
 void log_action(const char* line, uint64 incident);

@@ -83,6 +83,12 @@ char* relation_phrase(const Names& names, const LOCKTAG& tag, bool alone) {
 	const Oid relation = tag.locktag_field2;
 	if (const char* name = relation_name(names, database, relation))
 		return psprintf("%s%s", alone ? "relation " : "", name);
+	if (names.known_relation.name != nullptr && names.known_relation.oid == relation) {
+		const char* name = names.known_relation.name;
+		if (database == InvalidOid || database == names.known_database)
+			return psprintf("%s%s", alone ? "relation " : "", name);
+		return psprintf("%s%s of %s", alone ? "relation " : "", name, database_phrase(names, database));
+	}
 	if (database == InvalidOid)
 		return psprintf("shared relation %u", relation);
 	return psprintf("relation %u of %s", relation, database_phrase(names, database));
@@ -163,6 +169,18 @@ bool make_valid(char* text) {
 	if (!valid)
 		keep_ascii(text);
 	return valid;
+}
+
+char* fit_text(std::string_view text) {
+	const int length = static_cast<int>(text.size());
+	char* copy = pnstrdup(text.data(), static_cast<Size>(pg_mbcliplen(text.data(), length, length)));
+	make_valid(copy);
+	return copy;
+}
+
+const char* qualified_name(std::string_view schema, std::string_view name) {
+	return quote_qualified_identifier(pnstrdup(schema.data(), schema.size()),
+	                                  pnstrdup(name.data(), name.size()));
 }
 
 // Shared catalogs have names in the encodings of the databases that they were made in.

@@ -15,6 +15,12 @@ struct Names {
 	// The one database whose name is known without a look.
 	Oid known_database = InvalidOid;
 	const char* known_name = nullptr;
+	// The same for one relation, for places or databases whose catalogs do not tell: qualified and quoted.
+	struct Relation {
+		Oid oid = InvalidOid;
+		const char* name = nullptr;
+	};
+	Relation known_relation;
 };
 
 Names open_names();
@@ -48,6 +54,12 @@ void keep_ascii(char* text);
 
 // The same, but only if the bytes are no text in this database's encoding. Returns whether they are.
 bool make_valid(char* text);
+
+// A text that was cut at some byte, and may come from another database, made fit for this one. Palloc'd.
+char* fit_text(std::string_view text);
+
+// "public.features", quoted as needed. Palloc'd.
+const char* qualified_name(std::string_view schema, std::string_view name);
 
 // What the lock is on, readable: "relation public.features", "tuple (0,5) of public.hot", "transaction
 // 742", "advisory 42". Palloc'd, never nullptr.

@@ -157,10 +157,11 @@ constexpr char kFindTable[] =
 	"id, at, kind, rule, limit_ms, measured_ms, pid, backend_type, backend_start, xact_start, datid, "       \
 	"datname, usesysid, usename, application_name, client_addr, state, backend_xid, locks_held, for_pid, "   \
 	"database, relation, lock, mode, blocked_total, longest_wait_ms, waiters, chain, ended_at, waiting_ms, " \
-	"idle_ms, outcome, outcome_ms, asked_by, function, query_id, query, revision"
+	"idle_ms, outcome, outcome_ms, asked_by, function, query_id, query, "                                    \
+	"locking_query_id, locking_query, locking_query_at, revision"
 
-// A record that has changed takes the place of what was saved of it. What changes between the two statements
-// is left to the next time.
+// A record that has changed takes the place of what was saved of it. What changes between the two
+// statements is left to the next time.
 constexpr char kClear[] = "DELETE FROM unblock.incident"
                           " WHERE id IN (SELECT id FROM unblock.incidents_in_memory(only_unsaved => true))";
 constexpr char kSave[] = "INSERT INTO unblock.incident (" COLUMNS ")"

@@ -36,7 +36,7 @@ private:
 	template <class Make>
 	void put_made(Make make);
 
-	static constexpr int kMostColumns = 40;
+	static constexpr int kMostColumns = 48;
 	ReturnSetInfo* result_;
 	MemoryContext row_context_; // of the values made here, reset after each row
 	int column_ = 0;

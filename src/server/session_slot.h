@@ -31,6 +31,8 @@ struct Farewell {
 	bool has_lock;
 	LOCKTAG lock;        // one that it blocked them through
 	core::LockMode mode; // held or, by a limit on queues, wanted
+	Oid relation;        // of the lock or of the row; InvalidOid: not known
+	uint32 statement;    // that took it, in the session's trail; 0: not known
 	TimestampTz left_at;
 	NameData role;     // who asked, if a role did
 	NameData function; // through which function

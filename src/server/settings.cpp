@@ -14,6 +14,8 @@ Settings settings = {
     .history_retention = 30 * 24 * 60,
     .history_size = 1024,
     .history_database = nullptr,
+    .statement_trail = 16,
+    .statement_trail_memory = 4096,
 };
 
 namespace {
@@ -21,6 +23,9 @@ namespace {
 constexpr int kSmallestLimit = 100;  // ms
 constexpr int kSmallestHistory = 16; // incidents
 constexpr int kLargestHistory = 100'000;
+constexpr int kLongestTrail = 1000;              // statements
+constexpr int kLeastTrailMemory = 64;            // kB
+constexpr int kMostTrailMemory = 1024 * 1024;    // kB
 constexpr int kCountTransactions = 1000;         // ms between two looks
 constexpr int kMostTransactions = 2'000'000'000; // as autovacuum_freeze_max_age: ids are compared modulo 2^32
 
@@ -191,6 +196,17 @@ void define_history_settings() {
 	    "Database whose table unblock.incident keeps the history, if it has the extension.",
 	    "Empty: the history is kept in shared memory only.", &settings.history_database, "postgres",
 	    PGC_POSTMASTER, 0, nullptr, nullptr, nullptr);
+	DefineCustomIntVariable(
+	    "pg_unblock.statement_trail",
+	    "Statements of its transaction that each session remembers: those that took locks.", "0 means none.",
+	    &settings.statement_trail, settings.statement_trail, 0, kLongestTrail, PGC_POSTMASTER, 0, nullptr,
+	    nullptr, nullptr);
+	DefineCustomIntVariable("pg_unblock.statement_trail_memory",
+	                        "Shared memory for the statements that all sessions together remember.",
+	                        "Each session that can be connected has an equal part of it, 512 bytes at least.",
+	                        &settings.statement_trail_memory, settings.statement_trail_memory,
+	                        kLeastTrailMemory, kMostTrailMemory, PGC_POSTMASTER, GUC_UNIT_KB, nullptr,
+	                        nullptr, nullptr);
 }
 
 } // namespace

@@ -45,8 +45,10 @@ struct Settings {
 	bool history_query_text;
 	int history_retention; // minutes; 0: for ever
 	// Only where the module is preloaded.
-	int history_size;       // incidents
-	char* history_database; // empty: none
+	int history_size;           // incidents
+	char* history_database;     // empty: none
+	int statement_trail;        // statements of each session; 0: none
+	int statement_trail_memory; // kB of all sessions
 };
 extern Settings settings;
 

@@ -2,6 +2,7 @@
 
 #include "shared_state.h"
 #include "monotonic.h"
+#include "trails.h"
 
 namespace unblock::server {
 
@@ -26,6 +27,7 @@ void on_request() {
 		previous_request_hook();
 	RequestAddinShmemSpace(shared_size());
 	RequestAddinShmemSpace(history_bytes());
+	RequestAddinShmemSpace(trails_bytes());
 }
 
 void initialize(Measure& measure) {
@@ -87,6 +89,7 @@ void on_startup() {
 	else
 		history = IncidentRing::make(memset(memory, 0, history_bytes()),
 		                             static_cast<uint32>(settings.history_size));
+	make_trails();
 	LWLockRelease(AddinShmemInitLock);
 }
 

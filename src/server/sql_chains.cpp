@@ -5,6 +5,7 @@
 #include "collect.h"
 #include "columns.h"
 #include "held_locks.h"
+#include "locking_statement.h"
 #include "memory.h"
 
 namespace unblock::server {
@@ -78,8 +79,22 @@ void add_wait(Rows& rows, const core::WaitGraph& graph, core::Index index) {
 	add_mode(rows, graph.waiter(index).primary.mode);
 }
 
+// locking_query, locking_query_at: of a session that holds what somebody waits for.
+void add_locking_statement(Rows& rows, LockingStatements& statements, const core::WaitGraph& graph,
+                           core::Index node) {
+	const bool holds = graph.node(node).hard_waiter != core::kNone;
+	if (!holds || graph.snapshot().sessions[node].masked) {
+		rows.text(holds ? core::kInsufficientPrivilege : std::string_view());
+		rows.null();
+		return;
+	}
+	const LockingStatement statement = statements.of(node);
+	rows.text(statement.at == 0 ? nullptr : fit_text(statement.text));
+	rows.time(statement.at);
+}
+
 void add_chain_row(Rows& rows, const Collected& collected, const core::WaitGraph& graph,
-                   const ChainReport& report, std::size_t number) {
+                   LockingStatements& statements, const ChainReport& report, std::size_t number) {
 	const core::Snapshot& snapshot = collected.snapshot;
 	const core::ChainRow& row = report.rows[number];
 	const core::Session& session = snapshot.sessions[row.node];
@@ -113,12 +128,14 @@ void add_chain_row(Rows& rows, const Collected& collected, const core::WaitGraph
 	add_age(rows, session, session.xact_start, snapshot.now);
 	add_wait(rows, graph, facts.waiter);
 	add_query(rows, session, details);
+	add_locking_statement(rows, statements, graph, row.node);
 	add_text_or_null(rows, report.remedies[number]);
 	rows.end_row();
 }
 
-void add_root_row(Rows& rows, const Collected& collected, const core::WaitGraph& graph, core::Index node,
-                  const HeldLocks& held, const std::string& remedy) {
+void add_root_row(Rows& rows, const Collected& collected, const core::WaitGraph& graph,
+                  LockingStatements& statements, core::Index node, const HeldLocks& held,
+                  const std::string& remedy) {
 	const core::Snapshot& snapshot = collected.snapshot;
 	const core::Session& session = snapshot.sessions[node];
 	const SessionDetails& details = collected.details[node];
@@ -143,6 +160,7 @@ void add_root_row(Rows& rows, const Collected& collected, const core::WaitGraph&
 	rows.interval(facts.hard_since == 0 ? 0 : snapshot.now - facts.hard_since);
 	rows.int4(held.count);
 	add_query(rows, session, details);
+	add_locking_statement(rows, statements, graph, node);
 	add_text_or_null(rows, remedy);
 	rows.end_row();
 }
@@ -168,8 +186,9 @@ PGDLLEXPORT Datum pg_unblock_blocking_chains(PG_FUNCTION_ARGS) {
 	const auto times = server::session_times(collected.snapshot);
 	auto* report = server::Owned<server::ChainReport>::in(CurrentMemoryContext);
 	server::core_phase([report, &graph, times] { report->make(graph, times); });
+	server::LockingStatements statements(collected, graph);
 	for (std::size_t i = 0; i < (*report)->rows.size(); ++i)
-		server::add_chain_row(rows, collected, graph, **report, i);
+		server::add_chain_row(rows, collected, graph, statements, **report, i);
 	return 0;
 }
 
@@ -188,9 +207,10 @@ PGDLLEXPORT Datum pg_unblock_root_blockers(PG_FUNCTION_ARGS) {
 		for (const core::Index root : graph.roots())
 			texts.push_back(core::remedy(graph, root, times));
 	});
+	server::LockingStatements statements(collected, graph);
 	for (std::size_t i = 0; i < graph.roots().size(); ++i) {
 		const core::Index root = graph.roots()[i];
-		server::add_root_row(rows, collected, graph, root, held[root], (**remedies)[i]);
+		server::add_root_row(rows, collected, graph, statements, root, held[root], (**remedies)[i]);
 	}
 	return 0;
 }

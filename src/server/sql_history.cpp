@@ -41,15 +41,6 @@ void add_limit(Rows& rows, const Incident& incident, bool is_known, core::Micros
 	add_optional_int8(rows, is_known, number ? value : value / 1000);
 }
 
-// A text that was cut at some byte, made fit for this database. Palloc'd.
-char* fit_text(const char* text) {
-	char* copy = pstrdup(text);
-	const int length = static_cast<int>(strlen(copy));
-	copy[pg_mbcliplen(copy, length, length)] = '\0';
-	make_valid(copy);
-	return copy;
-}
-
 // What tree() draws is UTF-8.
 char* fit_chain(const char* text) {
 	char* copy = pstrdup(text);
@@ -134,7 +125,7 @@ void add_session(Rows& rows, const Incident& incident, const Names& names, bool 
 		rows.null();
 }
 
-void add_lock_columns(Rows& rows, const Incident& incident, const Names& names) {
+void add_lock_columns(Rows& rows, const Incident& incident, const Names& names, bool visible) {
 	if (!incident.has_lock) {
 		for (int i = 0; i < 4; ++i)
 			rows.null();
@@ -145,8 +136,24 @@ void add_lock_columns(Rows& rows, const Incident& incident, const Names& names) 
 	else
 		rows.null();
 	rows.oid(lock_relation(incident.lock));
-	rows.text(lock_label(names, incident.lock));
+	Names with_relation = names;
+	if (visible && *incident.relation != '\0')
+		with_relation.known_relation = {lock_relation(incident.lock), fit_text(incident.relation)};
+	rows.text(lock_label(with_relation, incident.lock));
 	add_mode(rows, incident.mode);
+}
+
+// query_id, query, locking_query_id, locking_query, locking_query_at.
+void add_statements(Rows& rows, const Incident& incident, bool visible) {
+	const auto add_text = [&](const char* query) {
+		rows.text(*query == '\0' ? nullptr : visible ? fit_text(query) : core::kInsufficientPrivilege.data());
+	};
+	add_optional_int8(rows, visible && incident.query_id != 0, static_cast<int64>(incident.query_id));
+	add_text(incident.query);
+	add_optional_int8(rows, visible && incident.locking_query_id != 0,
+	                  static_cast<int64>(incident.locking_query_id));
+	add_text(incident.locking_query);
+	rows.time(visible ? incident.locking_at : 0);
 }
 
 void add_incident(Rows& rows, const Found& found, const Names& names, bool all_visible) {
@@ -167,7 +174,7 @@ void add_incident(Rows& rows, const Found& found, const Names& names, bool all_v
 		rows.int4(incident.preempting);
 	else
 		rows.null();
-	add_lock_columns(rows, incident, names);
+	add_lock_columns(rows, incident, names, visible);
 	if (blocks)
 		rows.int4(static_cast<int32>(incident.blocked));
 	else
@@ -189,10 +196,7 @@ void add_incident(Rows& rows, const Found& found, const Names& names, bool all_v
 		rows.null();
 		rows.null();
 	}
-	add_optional_int8(rows, visible && incident.query_id != 0, static_cast<int64>(incident.query_id));
-	rows.text(*incident.query == '\0' ? nullptr
-	          : visible               ? fit_text(incident.query)
-	                                  : core::kInsufficientPrivilege.data());
+	add_statements(rows, incident, visible);
 	rows.int8(static_cast<int64>(found.state));
 	rows.end_row();
 }
