@@ -585,7 +585,7 @@ BEGIN ATOMIC
         'Lock taken by the statement of ' || h.locking_query_at || coalesce(E'\n' || h.locking_query, ''),
         E'Last statement\n' || h.query,
         E'Chain\n' || h.chain,
-        CASE WHEN h.chain IS NOT NULL AND c.oid IS NOT NULL THEN
+        CASE WHEN position(format('relation %s of', c.oid) IN h.chain) > 0 THEN
             format('Relation %s is %s.%I.', c.oid, c.relnamespace::regnamespace, c.relname) END)
     FROM unblock.history h
         LEFT JOIN pg_database d ON d.datname = current_database()

@@ -130,9 +130,16 @@ void StatementTrail::begin(std::uint32_t transaction, const Statement& statement
 	}
 }
 
-void StatementTrail::run() noexcept {
-	if (present_.record == kNowhere && !record_statement(true))
-		set_incomplete();
+void StatementTrail::run() {
+	if (present_.record == kNowhere) {
+		if (!record_statement(true))
+			set_incomplete();
+		return;
+	}
+	auto record = record_at<image::Statement>(image_, present_.record);
+	record.running = 1;
+	replace(image_, present_.record, record);
+	touch(present_.record);
 }
 
 void StatementTrail::end() noexcept {
@@ -178,7 +185,7 @@ bool StatementTrail::knows(const Relation& relation) const noexcept {
 	if (found == known_.end())
 		return relation.modes == 0 && relation.rows == 0;
 	const Known& known = found->second;
-	return (relation.modes & ~known.modes) == 0 &&
+	return (relation.modes & ~(known.modes | known.unexplained)) == 0 &&
 	       (relation.rows == 0 ||
 	        (rows_without_first(known, relation.rows) | rows_of_others(known, relation.rows)) == 0);
 }
@@ -190,40 +197,43 @@ void StatementTrail::add(unsigned level, const Relation& relation, std::string_v
 	enter(level);
 	Known known = known_[relation.oid];
 	const Relation added = {.oid = relation.oid,
-	                        .modes = static_cast<ModeMask>(relation.modes & ~known.modes),
+	                        .modes =
+	                            static_cast<ModeMask>(relation.modes & ~(known.modes | known.unexplained)),
 	                        .rows = rows_without_first(known, relation.rows)};
 	const RowUses again = rows_of_others(known, relation.rows);
-	known.modes = static_cast<ModeMask>(known.modes | relation.modes);
+	known.modes = static_cast<ModeMask>(known.modes | added.modes);
 	known.rows_again |= again;
 	for (unsigned way = 0; way < kWays; ++way)
 		if ((added.rows & (1U << way)) != 0)
 			known.rows_by[way] = present_.number;
 	remember(relation.oid, known);
-	if ((added.modes != 0 || added.rows != 0) && !record_relation(added, schema, name))
+	if ((added.modes != 0 || added.rows != 0) && !record_relation(added, schema, name)) {
 		set_incomplete();
+		if (added.rows != 0)
+			lose_rows(present_.statement.at);
+	}
 	if (again != 0 && !record_fact(image::kRowsAgain, relation.oid, again))
 		lose_rows(present_.statement.at);
 }
 
-void StatementTrail::hold(unsigned level, std::uint32_t oid, ModeMask modes) {
-	if (knows({.oid = oid, .modes = modes}))
+void StatementTrail::hold(std::uint32_t oid, ModeMask modes) {
+	Known& known = known_[oid];
+	const auto added = static_cast<ModeMask>(modes & ~(known.modes | known.unexplained));
+	if (added == 0)
 		return;
-	enter(level);
-	Known known = known_[oid];
-	const auto added = static_cast<ModeMask>(modes & ~known.modes);
-	known.modes = static_cast<ModeMask>(known.modes | modes);
-	remember(oid, known);
-	if (!record_fact(image::kUnknown, oid, added))
+	known.unexplained = static_cast<ModeMask>(known.unexplained | added);
+	// A fact goes when the level is rolled back; the lock may stay.
+	if (!record_fact(image::kUnknown, oid, added) || !marks_.empty())
 		set_incomplete();
 }
 
-void StatementTrail::lose_rows(Time now) noexcept {
+void StatementTrail::lose_rows(Time since) noexcept {
 	if (image_.empty())
 		append(image::Header{transaction_, 0, 0}, {}, {});
 	auto header = record_at<image::Header>(image_, 0);
-	if (header.rows_lost_since != 0)
+	if (header.rows_lost_since != 0 && header.rows_lost_since <= since)
 		return;
-	header.rows_lost_since = now;
+	header.rows_lost_since = since;
 	replace(image_, 0, header);
 	touch(0);
 }
@@ -255,7 +265,7 @@ void StatementTrail::roll_back(unsigned level) noexcept {
 		const Mark mark = marks_.back();
 		marks_.pop_back();
 		for (; undo_.size() > mark.undo; undo_.pop_back())
-			known_[undo_.back().oid] = undo_.back().before; // which is there: nothing is allocated
+			undo(undo_.back());
 		image_.resize(mark.image);
 		touch(mark.image);
 	}
@@ -303,6 +313,14 @@ void StatementTrail::enter(unsigned level) {
 	if (image_.empty()) // what it says of the whole transaction is not undone
 		append(image::Header{transaction_, 0, 0}, {}, {});
 	marks_.push_back({level, image_.size(), undo_.size()});
+}
+
+// What was changed is there: nothing is allocated.
+void StatementTrail::undo(const Undo& change) noexcept {
+	Known& known = known_[change.oid];
+	const ModeMask unexplained = known.unexplained;
+	known = change.before;
+	known.unexplained = unexplained;
 }
 
 void StatementTrail::remember(std::uint32_t oid, const Known& known) {
@@ -353,11 +371,14 @@ bool StatementTrail::record_relation(const Relation& relation, std::string_view 
 	return true;
 }
 
+bool StatementTrail::has_room_for_fact() const noexcept {
+	return (facts_ + 1) * image::words(sizeof(image::Fact)) <= capacity_ / kShareOfFacts;
+}
+
 bool StatementTrail::record_fact(std::uint16_t kind, std::uint32_t oid, std::uint16_t what) {
 	if (image_.empty())
 		append(image::Header{transaction_, 0, 0}, {}, {});
-	constexpr std::size_t words = image::words(sizeof(image::Fact));
-	if (free_words() < words || (facts_ + 1) * words > capacity_ / kShareOfFacts)
+	if (free_words() < image::words(sizeof(image::Fact)) || !has_room_for_fact())
 		return false;
 	++facts_;
 	append(image::Fact{.head = {.kind = kind, .what = what, .words = 0},
@@ -409,13 +430,14 @@ bool StatementTrail::drop_statement(int strength) {
 	if (weakest == kNowhere)
 		return false;
 	set_incomplete();
+	const Time began = record_at<image::Statement>(image_, weakest).at;
 	erase(weakest, weakest + head_at(image_, weakest).words);
 	for (std::size_t at = weakest; at < image_.size();) {
 		const image::Head head = head_at(image_, at);
 		if (head.kind == image::kStatement)
 			break;
 		if (head.kind == image::kRelation)
-			erase(at, at + head.words);
+			forget(at, began);
 		else
 			at += head.words;
 	}
@@ -438,8 +460,32 @@ bool StatementTrail::drop_relation(int strength) {
 	if (weakest == kNowhere)
 		return false;
 	set_incomplete();
-	erase(weakest, weakest + head_at(image_, weakest).words);
+	forget(weakest, present_.statement.at);
 	return true;
+}
+
+// A relation's record goes. That its rows may have been locked is still told, in its place, so that a
+// savepoint's end undoes both or neither.
+void StatementTrail::forget(std::size_t place, Time at) noexcept {
+	const auto relation = record_at<image::Relation>(image_, place);
+	const std::size_t end = place + relation.head.words;
+	constexpr std::size_t words = image::words(sizeof(image::Fact));
+	if (relation.rows == 0) {
+		erase(place, end);
+	} else if (relation.head.words < words || !has_room_for_fact()) {
+		erase(place, end);
+		lose_rows(at);
+	} else {
+		replace(image_, place,
+		        image::Fact{.head = {.kind = image::kRowsAgain, .what = relation.rows, .words = words},
+		                    .oid = relation.oid,
+		                    .unused = 0,
+		                    .at = at});
+		++facts_;
+		touch(place);
+		if (relation.head.words > words)
+			erase(place + words, end);
+	}
 }
 
 // One record.

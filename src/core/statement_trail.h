@@ -37,11 +37,12 @@ public:
 	static constexpr std::size_t kLeastBytes = 512;
 	StatementTrail(std::size_t bytes, std::size_t statements);
 
-	// A statement begins, or goes on. O(1).
+	// A statement begins, or goes on; this comes before all else. O(1).
 	void begin(std::uint32_t transaction, const Statement& statement) noexcept;
 
-	// It runs now, and which locks it takes will be known at its end: puts it into the image.
-	void run() noexcept;
+	// It runs now, and which locks it takes will be known at its end: the image says so. Throws
+	// std::bad_alloc.
+	void run();
 
 	// It is over, or goes on later. O(1).
 	void end() noexcept;
@@ -56,11 +57,12 @@ public:
 	// Throws std::bad_alloc; the level must be rolled back then, or the transaction.
 	void add(unsigned level, const Relation& relation, std::string_view schema, std::string_view name);
 
-	// The transaction holds this lock, and no statement is known that took it. Throws as above.
-	void hold(unsigned level, std::uint32_t oid, ModeMask modes);
+	// The transaction holds this lock, and nobody knows which statement took it, nor at which level. Throws
+	// as above.
+	void hold(std::uint32_t oid, ModeMask modes);
 
-	// From `now` on rows of any relation may have been locked by statements that are not told of.
-	void lose_rows(Time now) noexcept;
+	// Since then rows of any relation may have been locked by statements that are not told of.
+	void lose_rows(Time since) noexcept;
 
 	// A savepoint's level ends: what it added belongs to the one below, or is undone. O(what it added).
 	void release(unsigned level) noexcept;
@@ -84,6 +86,7 @@ private:
 	// What is known of a relation that the transaction has locked, whether or not the image tells of it.
 	struct Known {
 		ModeMask modes = 0;
+		ModeMask unexplained = 0;              // held, not undone with the level
 		RowUses rows_again = 0;                // by more than one statement
 		std::uint32_t rows_by[kWays] = {0, 0}; // the first of them, for each way; 0: none
 	};
@@ -108,9 +111,12 @@ private:
 	RowUses rows_without_first(const Known& known, RowUses rows) const noexcept;
 	RowUses rows_of_others(const Known& known, RowUses rows) const noexcept;
 	void remember(std::uint32_t oid, const Known& known);
+	void undo(const Undo& change) noexcept;
 	bool record_statement(bool running);
 	bool record_relation(const Relation& relation, std::string_view schema, std::string_view name);
 	bool record_fact(std::uint16_t kind, std::uint32_t oid, std::uint16_t what);
+	bool has_room_for_fact() const noexcept;
+	void forget(std::size_t place, Time at) noexcept;
 	template <class Record>
 	void append(Record record, std::string_view first, std::string_view second);
 	bool make_room(std::size_t words, int strength);

@@ -96,7 +96,8 @@ bool is_unknown(const Trail& trail, std::uint32_t oid, ModeMask modes) noexcept 
 
 Trail::Trail(std::span<const std::uint64_t> words) {
 	image::Header header;
-	if (!take(words, header))
+	complete = take(words, header);
+	if (!complete)
 		return;
 	transaction = header.transaction;
 	complete = header.incomplete == 0;

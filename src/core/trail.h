@@ -37,7 +37,7 @@ struct Trail {
 		std::string_view schema; // both empty: not known
 		std::string_view name;
 	};
-	// A second statement may have locked rows so.
+	// Another statement may have locked rows so: a second one, or one that has had to make way.
 	struct RowsAgain {
 		std::uint32_t oid = 0;
 		RowUses rows = 0;
@@ -63,8 +63,8 @@ struct Trail {
 	explicit Trail(std::span<const std::uint64_t> image);
 };
 
-// The statement that took the strongest lock on a relation among `modes`, those that are in a waiter's way;
-// or the one that still runs, if no other can have taken one. nullptr: not known. O(trail).
+// The statement that took the strongest of these locks on a relation, of those that are told of; or the one
+// that still runs, if no other can have taken one. nullptr: not known. O(trail).
 const Trail::Statement* lock_statement(const Trail& trail, std::uint32_t oid, ModeMask modes) noexcept;
 
 // The statement that locked a row of a relation for which somebody has been waiting since `wait_start` (0: a

@@ -50,6 +50,7 @@ extern "C" {
 #include "access/xact.h"
 #include "access/xlog.h"
 #include "catalog/catalog.h"
+#include "catalog/partition.h"
 #include "catalog/pg_auth_members.h"
 #include "catalog/pg_authid.h"
 #include "catalog/pg_class.h"
@@ -63,7 +64,9 @@ extern "C" {
 #include "libpq/auth.h"
 #include "libpq/libpq-be.h"
 #include "mb/pg_wchar.h"
+#include "nodes/nodeFuncs.h"
 #include "pgstat.h"
+#include "parser/scansup.h"
 #include "portability/instr_time.h"
 #include "postmaster/bgworker.h"
 #include "postmaster/interrupt.h"
@@ -248,6 +251,17 @@ inline bool holds(const LOCKTAG& tag, LOCKMODE mode) {
 // What a statement may do with a relation, as the parser has found.
 inline AclMode permissions_on(const PlannedStmt*, const RangeTblEntry* entry) {
 	return entry->requiredPerms;
+}
+
+// Walks a query and what is inside it, range table entries first (nodeFuncs.h).
+using Walker = bool (*)(Node* node, void* context);
+inline bool walk_query(Query* query, Walker walker, void* context) {
+	return query_tree_walker(query, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)),
+	                         context, QTW_EXAMINE_RTES_BEFORE);
+}
+inline bool walk_expression(Node* node, Walker walker, void* context) {
+	return expression_tree_walker(node, reinterpret_cast<bool (*)()>(reinterpret_cast<void (*)()>(walker)),
+	                              context);
 }
 
 // Whether a foreign key is checked by a query of its own, which runs through the executor.

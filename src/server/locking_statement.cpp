@@ -6,6 +6,8 @@
 #include "names.h"
 #include "trails.h"
 
+#include "../core/direct_waiters.h"
+
 namespace unblock::server {
 
 namespace {
@@ -61,7 +63,8 @@ const core::Trail::Statement* LockingStatements::find(core::Index session, core:
 	const LOCKTAG& tag = collected_.tags[waiter.lock];
 	if (tag.locktag_type == LOCKTAG_RELATION) {
 		relation = tag.locktag_field2;
-		return core::lock_statement(*trail, relation, core::conflicts_of(waiter.mode));
+		return core::lock_statement(*trail, relation,
+		                            core::bit(core::mode_against(graph_, session, waiter, false)));
 	}
 	if (tag.locktag_type != LOCKTAG_TRANSACTION)
 		return nullptr;

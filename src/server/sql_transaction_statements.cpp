@@ -64,16 +64,37 @@ void add_row(Rows& rows, const Subject& subject, const core::Trail::Statement& s
 	rows.end_row();
 }
 
+// A statement may have locked a relation in several steps.
+bool is_same(const core::Trail::Relation& a, const core::Trail::Relation& b) {
+	return a.statement == b.statement && a.oid == b.oid;
+}
+
+bool is_first_of_its_kind(const core::Trail& trail, const core::Trail::Relation& relation) {
+	return &*std::ranges::find_if(trail.relations,
+	                              [&](const auto& other) { return is_same(other, relation); }) == &relation;
+}
+
+core::Trail::Relation merged(const core::Trail& trail, core::Trail::Relation relation) {
+	for (const core::Trail::Relation& other : trail.relations)
+		if (is_same(other, relation)) {
+			relation.modes = static_cast<core::ModeMask>(relation.modes | other.modes);
+			relation.rows = static_cast<core::RowUses>(relation.rows | other.rows);
+		}
+	return relation;
+}
+
 void add_statements(Rows& rows, const Subject& subject, const Names& names) {
 	const bool visible = may_see(names, subject.status.role);
 	const core::Trail& trail = *subject.trail;
 	for (core::Index i = 0; i < trail.statements.size(); ++i) {
 		bool has_relations = false;
-		for (const core::Trail::Relation& relation : trail.relations)
-			if (relation.statement == i) {
-				add_row(rows, subject, trail.statements[i], &relation, names, visible);
-				has_relations = true;
-			}
+		for (const core::Trail::Relation& relation : trail.relations) {
+			if (relation.statement != i || !is_first_of_its_kind(trail, relation))
+				continue;
+			const core::Trail::Relation whole = merged(trail, relation);
+			add_row(rows, subject, trail.statements[i], &whole, names, visible);
+			has_relations = true;
+		}
 		if (!has_relations)
 			add_row(rows, subject, trail.statements[i], nullptr, names, visible);
 	}

@@ -35,7 +35,8 @@ int fetch_nesting = 0; // up to the outermost one that fetches from a cursor; 0:
 
 // What the present statement is, if it is not being recorded for the first time.
 struct Source {
-	const char* text; // of the client's message
+	TimestampTz at;   // when its message came
+	const char* text; // of that message
 	int place;        // in it; -1: all of it
 	int length;       // 0: to the end
 	uint64 query_id;
@@ -73,10 +74,7 @@ unsigned level() {
 }
 
 core::StatementTrail::Statement present_statement() {
-	return {.at = GetCurrentStatementStartTimestamp(),
-	        .place = source.place,
-	        .query_id = source.query_id,
-	        .text = {}};
+	return {.at = source.at, .place = source.place, .query_id = source.query_id, .text = {}};
 }
 
 // Not worth its time for statements that add nothing.
@@ -85,21 +83,28 @@ core::StatementTrail::Statement statement_with_text() {
 	int place = source.place;
 	int length = source.length;
 	const char* text = CleanQuerytext(source.text, &place, &length);
+	// Of single statements the parser has taken this off.
+	while (source.place < 0 && length > 0 && (text[length - 1] == ';' || scanner_isspace(text[length - 1])))
+		--length;
 	const int most = pgstat_track_activity_query_size - 1;
 	statement.text = {text, static_cast<std::size_t>(std::min(length, most))};
 	return statement;
 }
 
 // A statement of the client's, if nothing is under way. Text of the server's own (a function that the planner
-// evaluates, a deferred trigger) stands for the whole message that it runs for.
+// evaluates, a deferred trigger) stands for the whole message that it runs for. What has the message's text
+// and no place in it is what a rule has made of the statement before it.
 void begin_statement(const char* text, int place, int length, uint64 query_id) {
 	if (nesting > 0)
 		return;
+	const TimestampTz at = GetCurrentStatementStartTimestamp();
 	const bool sent = debug_query_string == nullptr || text == debug_query_string;
+	const bool by_rule = sent && place < 0 && source.at == at && source.text == text;
 	// A message of one statement has the same place however it is told.
 	const bool all = !sent || place < 0 || (place == 0 && length == 0);
-	source = {sent ? text : debug_query_string, all ? -1 : place, all ? 0 : length,
-	          sent ? query_id : pgstat_get_my_query_id()};
+	if (!by_rule)
+		source = {at, sent ? text : debug_query_string, all ? -1 : place, all ? 0 : length,
+		          sent ? query_id : pgstat_get_my_query_id()};
 	(*trail)->begin(compat::local_xid(MyProc), present_statement());
 }
 
@@ -177,16 +182,29 @@ void note_foreign_keys(::Relation relation) {
 	}
 }
 
-// What a running plan has opened beside what it names: the partitions that rows went to.
+// The partition that rows went to, and the partitioned tables above it.
+void note_routed(const ResultRelInfo* routed) {
+	const Oid partition = RelationGetRelid(routed->ri_RelationDesc);
+	const bool updates_rows = routed->ri_onConflict != nullptr;
+	const Relation relation = {.oid = partition,
+	                           .modes = core::bit(core::LockMode::row_exclusive),
+	                           .rows = updates_rows ? core::kRowsLocked : core::RowUses{0}};
+	if ((*trail)->knows(relation))
+		return;
+	note(partition, RowExclusiveLock, relation.rows);
+	ListCell* cell;
+	foreach (cell, get_partition_ancestors(partition))
+		note(lfirst_oid(cell), RowExclusiveLock, 0);
+}
+
+// What a running plan has opened beside what it names.
 void note_opened(const EState* state) {
 	ListCell* cell;
 	foreach (cell, state->es_opened_result_relations)
 		note_foreign_keys(static_cast<const ResultRelInfo*>(lfirst(cell))->ri_RelationDesc);
 	foreach (cell, state->es_tuple_routing_result_relations) {
 		const auto* routed = static_cast<const ResultRelInfo*>(lfirst(cell));
-		const bool updates_rows = routed->ri_onConflict != nullptr;
-		note(RelationGetRelid(routed->ri_RelationDesc), RowExclusiveLock,
-		     updates_rows ? core::kRowsLocked : 0);
+		note_routed(routed);
 		note_foreign_keys(routed->ri_RelationDesc);
 	}
 }
@@ -216,10 +234,9 @@ RelationLocks unknown_locks() {
 // why. (A statement that was prepared in the transaction and not run, a sequence, an index.)
 void note_unexplained() {
 	const RelationLocks held = unknown_locks();
-	const unsigned at_level = level();
-	core_phase([&held, at_level] {
+	core_phase([&held] {
 		for (int i = 0; i < held.count; ++i)
-			(*trail)->hold(at_level, held.locks[i].relation, held.locks[i].modes);
+			(*trail)->hold(held.locks[i].relation, held.locks[i].modes);
 	});
 	pfree(held.locks);
 }
@@ -346,6 +363,39 @@ Utility kind_of(const Node* statement) {
 	}
 }
 
+void note_analyzed(const Node* statement);
+
+bool note_analyzed_part(Node* node, void*) {
+	if (node == nullptr)
+		return false;
+	if (IsA(node, RangeTblEntry)) {
+		const auto* entry = reinterpret_cast<const RangeTblEntry*>(node);
+		if (OidIsValid(entry->relid) && entry->rellockmode != NoLock)
+			note(entry->relid, entry->rellockmode, 0);
+		return false;
+	}
+	if (!IsA(node, Query))
+		return compat::walk_expression(node, note_analyzed_part, nullptr);
+	auto* query = reinterpret_cast<Query*>(node);
+	if (query->utilityStmt != nullptr)
+		note_analyzed(query->utilityStmt);
+	return compat::walk_query(query, note_analyzed_part, nullptr);
+}
+
+// What the parser has locked for the query inside a utility statement, before that runs (analyze.c,
+// transformStmt()).
+void note_analyzed(const Node* statement) {
+	Node* query = nullptr;
+	if (IsA(statement, ExplainStmt))
+		query = reinterpret_cast<const ExplainStmt*>(statement)->query;
+	else if (IsA(statement, CreateTableAsStmt))
+		query = reinterpret_cast<const CreateTableAsStmt*>(statement)->query;
+	else if (IsA(statement, DeclareCursorStmt))
+		query = reinterpret_cast<const DeclareCursorStmt*>(statement)->query;
+	if (query != nullptr && IsA(query, Query))
+		note_analyzed_part(query, nullptr);
+}
+
 void note_declared(const Node* statement) {
 	const auto* declare = reinterpret_cast<const DeclareCursorStmt*>(statement);
 	Portal portal = GetPortalByName(declare->portalname);
@@ -365,9 +415,10 @@ bool is_begin(const Node* statement) {
 void note_unseen() {
 	if (!FirstSnapshotSet || !is_recording())
 		return;
+	source.at = GetCurrentStatementStartTimestamp();
 	(*trail)->begin(compat::local_xid(MyProc), present_statement());
 	note_unexplained();
-	(*trail)->lose_rows(GetCurrentTimestamp());
+	(*trail)->lose_rows(GetCurrentTransactionStartTimestamp());
 	(*trail)->end();
 	publish();
 }
@@ -391,10 +442,11 @@ void on_utility(UNBLOCK_UTILITY_PARAMETERS) {
 		return;
 	}
 	begin_statement(text, statement->stmt_location, statement->stmt_len, statement->queryId);
+	note_analyzed(utility);
 	if (kind == Utility::takes_what_it_holds) {
 		note_unexplained();
 		(*trail)->begin(compat::local_xid(MyProc), statement_with_text());
-		(*trail)->run();
+		core_phase([] { (*trail)->run(); });
 		publish();
 	}
 	if (kind == Utility::is_fetch && fetch_nesting == 0)

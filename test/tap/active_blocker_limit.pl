@@ -56,8 +56,7 @@ sub wait_event {
 # "it blocked 1 session through AccessExclusiveLock on relation 16421 of database postgres"
 sub blocked_one {
 	my ($table) = @_;
-	return 'it blocked 1 session through AccessExclusiveLock on relation '
-	  . $server->ask("SELECT '$table'::regclass::oid") . ' of database postgres';
+	return qr/it blocked 1 session through AccessExclusiveLock on relation public\.$table; lock on public\.$table taken by: LOCK TABLE $table at [-\d]+ [\d:.]+\+00/;
 }
 
 # --- Left alone to the end, though they do what they do for longer than those who are not.

@@ -14,7 +14,6 @@ my $TIME = qr/\d+(?:\.\d+)?m?s/;
 
 my $server = PgUnblock->preloaded('main', 'log_min_messages = error');
 $server->ask('CREATE TABLE features (id int); CREATE ROLE dba LOGIN SUPERUSER');
-my $oid    = $server->ask("SELECT 'features'::regclass::oid");
 
 # The lines that the session's own process and the enforcer wrote, without prefix.
 sub logged {
@@ -45,7 +44,7 @@ $server->set_in_file('pg_unblock.idle_blocker_limit' => '300ms');
 $server->wait_until_gone($blocker);
 like($blocker->last_words,
 	qr/^FATAL:  25P03: terminating connection due to administrator command
-DETAIL:  The transaction waited for its client while it blocked others for $TIME; it blocked 2 sessions through AccessShareLock on relation $oid of database postgres\. pg_unblock\.idle_blocker_limit is 300ms\.
+DETAIL:  The transaction waited for its client while it blocked others for $TIME; it blocked 2 sessions through AccessShareLock on relation public\.features; lock on public\.features taken by: SELECT id FROM features at [-\d]+ [\d:.]+\+00\. pg_unblock\.idle_blocker_limit is 300ms\.
 \Q$HINT\E$/m, 'a blocker learns whom it stood in the way of');
 $_->end_statement for @waiters;
 
@@ -54,6 +53,7 @@ my ($action, @more) = $server->actions_on($blocker, $position);
 is(scalar @more, 0, 'one line');
 my ($at, $by, $xact_start) = delete @$action{qw(at by xact_start)};
 like(delete $action->{measured}, qr/^$TIME$/, 'what was measured');
+like(delete $action->{locking_query_at}, qr/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00$/, 'the statement that took the lock');
 like($xact_start, qr/^\d{4}-\d\d-\d\d \d\d:\d\d:\d\d\.\d+\+00$/, 'the transaction');
 is($by, $server->enforcer_pid, 'written by the enforcer');
 like(delete $action->{incident}, qr/^[0-9a-f]+-\d+$/, 'its name in the history');
@@ -68,9 +68,10 @@ is_deeply(
 		application => 'test',
 		state       => 'idle in transaction',
 		blocked     => 2,
-		lock        => "relation $oid of database postgres",
+		lock        => 'relation public.features',
 		mode        => 'AccessShareLock',
-		query       => 'BEGIN; SELECT id FROM features; SELECT extract(epoch FROM clock_timestamp());'
+		query       => 'BEGIN; SELECT id FROM features; SELECT extract(epoch FROM clock_timestamp());',
+		locking_query => 'SELECT id FROM features'
 	},
 	'who, which limit, how long, how many were blocked, the last statement') or diag explain $action;
 $server->set_in_file('pg_unblock.idle_blocker_limit' => undef);

@@ -56,7 +56,7 @@ is_deeply(
 cmp_ok($incident->{longest_wait_ms}, '>=', 1000,  'for how long');
 cmp_ok($incident->{idle_ms},         '>=', 1000,  'it was idle meanwhile');
 cmp_ok($incident->{waiting_ms},      '>=', 3_000, 'what all of them lost');
-my $relation = "relation $incident->{relation} of database postgres";
+my $relation = 'relation public.features';
 like($incident->{chain}, qr/^\* $blocker->{pid} app\@postgres \(test\): idle in transaction for \d.*$/m, 'the chain, from its root');
 like($incident->{chain}, qr/^`- $alter->{pid} .*\n.*on $relation, held in AccessShareLock; blocks 9, frees 9\n.*ALTER TABLE/m, 'to the migration');
 like($incident->{chain}, qr/\.\.\. and 7 more wait for AccessShareLock/, 'and those behind it');
@@ -71,7 +71,7 @@ like($text, qr/^Blocked  10 sessions, the longest for \d+\.\d s, through AccessS
 like($text, qr/^Outcome  terminated after \d+\.\d+ s$/m, 'outcome');
 like($text, qr/^Last statement\nBEGIN; SELECT \* FROM features;/m, 'statement');
 like($text, qr/^\* $blocker->{pid} /m, 'chain');
-like($text, qr/^Relation $incident->{relation} is public\.features\.$/m, 'and the name of what the chain shows by number');
+unlike($text, qr/^Relation \d+ is/m, 'which needs no name for what it shows by name');
 is($_->end_statement ? 1 : 0, 1, 'the waiters go on') for $alter;
 $_->end_statement for @readers;
 $_->quit for $alter, @readers;

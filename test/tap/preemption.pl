@@ -98,10 +98,9 @@ for my $number (1 .. 3) {
 	is("$action->{state} $action->{blocked} $action->{mode}", 'idle in transaction 1 AccessShareLock', 'what it did');
 }
 is_ended_for($row, $migration, 'in the way through another');
-my $oid = $server->ask("SELECT 'features'::regclass::oid");
 like($idle[0]->last_words,
 	qr/^FATAL:  25P03: terminating connection due to administrator command
-DETAIL:  The transaction waited for its client in the way of process $migration->{pid}, whose statement had been blocked for $TIME; it blocked 1 session through AccessShareLock on relation $oid of database postgres\. pg_unblock\.preempt_idle_blockers_after of that session is 500ms\.
+DETAIL:  The transaction waited for its client in the way of process $migration->{pid}, whose statement had been blocked for $TIME; it blocked 1 session through AccessShareLock on relation public\.features; lock on public\.features taken by: SELECT id FROM features at [-\d]+ [\d:.]+\+00\. pg_unblock\.preempt_idle_blockers_after of that session is 500ms\.
 HINT:  Commit or roll back as soon as the work is done; do not leave a transaction open while the application does something else\.$/m,
 	'its client is told why');
 

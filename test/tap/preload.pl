@@ -40,6 +40,8 @@ is( $server->ask(
 		'pg_unblock.queued_blocker_limit|0|ms|superuser',
 		'pg_unblock.queued_blocker_waiters|1||superuser',
 		'pg_unblock.report_after|10000|ms|sighup',
+		'pg_unblock.statement_trail|16||postmaster',
+		'pg_unblock.statement_trail_memory|4096|kB|postmaster',
 		'pg_unblock.transaction_limit|0|ms|superuser'),
 	'settings and their defaults: nothing is ended until a limit is set');
 like(($server->session->try("SET pg_unblock.no_such_setting = 1"))[1],
