@@ -582,7 +582,7 @@ BEGIN ATOMIC
             format('Outcome  %s', coalesce(h.outcome || ' after ' || round(h.outcome_ms / 1000.0, 3) || ' s', h.outcome,
                 CASE h.kind WHEN 'episode' THEN 'going on' ELSE 'not known yet' END)) END,
         'Query id ' || h.query_id,
-        'Lock taken by the statement of ' || h.locking_query_at || coalesce(E'\n' || h.locking_query, ''),
+        'Lock taken by the statement of ' || date_trunc('seconds', h.locking_query_at) || coalesce(E'\n' || h.locking_query, ''),
         E'Last statement\n' || h.query,
         E'Chain\n' || h.chain,
         CASE WHEN position(format('relation %s of', c.oid) IN h.chain) > 0 THEN
