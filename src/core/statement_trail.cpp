@@ -158,6 +158,7 @@ void StatementTrail::end() noexcept {
 	if (!has_relations) {
 		const std::size_t begin = present_.record;
 		erase(begin, begin + record.head.words);
+		--statements_;
 		--recorded_;
 	}
 }
@@ -432,6 +433,7 @@ bool StatementTrail::drop_statement(int strength) {
 	set_incomplete();
 	const Time began = record_at<image::Statement>(image_, weakest).at;
 	erase(weakest, weakest + head_at(image_, weakest).words);
+	--statements_;
 	for (std::size_t at = weakest; at < image_.size();) {
 		const image::Head head = head_at(image_, at);
 		if (head.kind == image::kStatement)
@@ -488,12 +490,11 @@ void StatementTrail::forget(std::size_t place, Time at) noexcept {
 	}
 }
 
-// One record.
+// One record, or the end of one.
 void StatementTrail::erase(std::size_t begin, std::size_t end) noexcept {
 	const auto shifted = [begin, end](std::size_t place) {
 		return place >= end ? place - (end - begin) : std::min(place, begin);
 	};
-	statements_ -= head_at(image_, begin).kind == image::kStatement;
 	image_.erase(std::next(image_.begin(), static_cast<std::ptrdiff_t>(begin)),
 	             std::next(image_.begin(), static_cast<std::ptrdiff_t>(end)));
 	touch(begin);

@@ -136,6 +136,7 @@ void carry_out(Memory& memory, const Collected& collected, const core::WaitGraph
 	LockingStatement locking = {};
 	if (decision.waiter != core::kNone)
 		locking = drafts.locking_statement(decision.session, decision.waiter);
+	strlcpy(farewell.lock_relation, incident->relation, sizeof(farewell.lock_relation));
 	farewell.relation = locking.relation;
 	farewell.statement = locking.number;
 	const char* line = action_line(*incident, farewell, drafts.statement(decision.session), locking);

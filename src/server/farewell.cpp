@@ -60,9 +60,8 @@ const char* relation_text(const core::Trail* trail, Oid oid) {
 // "AccessShareLock on relation public.features" or, of one without a name, "… 16421 of database lab".
 char* lock_text(const Farewell& note) {
 	Names names = only_database(MyDatabaseId, NameStr(my_slot()->database));
-	const Oid relation = lock_relation(note.lock);
-	if (OidIsValid(relation))
-		names.known_relation = {relation, relation_text(own_trail(), relation)};
+	if (*note.lock_relation != '\0')
+		names.known_relation = {lock_relation(note.lock), fit_text(note.lock_relation)};
 	const auto mode = core::name(note.mode);
 	return psprintf("%.*s on %s", static_cast<int>(mode.size()), mode.data(), lock_label(names, note.lock));
 }
@@ -272,6 +271,7 @@ bool leave_farewell(SessionSlot* slot, const Farewell& farewell) {
 	note.has_lock = farewell.has_lock;
 	note.lock = farewell.lock;
 	note.mode = farewell.mode;
+	strlcpy(note.lock_relation, farewell.lock_relation, sizeof(note.lock_relation));
 	note.relation = farewell.relation;
 	note.statement = farewell.statement;
 	note.left_at = GetCurrentTimestamp();

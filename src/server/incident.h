@@ -36,7 +36,6 @@ struct alignas(uint64) Incident {
 	static constexpr int kSample = 8;
 	static constexpr int kQueryBytes = 1024;
 	static constexpr int kChainBytes = 3072;
-	static constexpr int kRelationBytes = 264; // two names with all their characters quoted
 
 	struct Waiter {
 		int pid;
@@ -77,9 +76,9 @@ struct alignas(uint64) Incident {
 	SockAddr client;
 
 	// Who waited for it.
-	LOCKTAG lock;                  // one that it blocked them through
-	char relation[kRelationBytes]; // of the lock, qualified and quoted; empty: not known
-	TimestampTz locking_at;        // when the statement came that took the lock; 0: not known
+	LOCKTAG lock;                            // one that it blocked them through
+	char relation[Farewell::kRelationBytes]; // of the lock, qualified and quoted; empty: not known
+	TimestampTz locking_at;                  // when the statement came that took the lock; 0: not known
 	uint64 locking_query_id;
 	uint32 blocked;
 	int sampled;

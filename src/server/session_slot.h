@@ -14,6 +14,8 @@ namespace unblock::server {
 // Why a session is being ended or its statement canceled: written by whoever
 // signals it, read by the session itself when the signal arrives (farewell.*).
 struct Farewell {
+	static constexpr int kRelationBytes = 264; // two names with all their characters quoted
+
 	enum State : uint32 { none, being_written, left, claimed };
 	enum class Asked : uint8 { by_limit, by_role };
 
@@ -29,10 +31,11 @@ struct Farewell {
 	int preempting;      // pid of the session that it makes way for; 0: none
 	bool in_transaction; // while it waited for its client
 	bool has_lock;
-	LOCKTAG lock;        // one that it blocked them through
-	core::LockMode mode; // held or, by a limit on queues, wanted
-	Oid relation;        // of the lock or of the row; InvalidOid: not known
-	uint32 statement;    // that took it, in the session's trail; 0: not known
+	LOCKTAG lock;                       // one that it blocked them through
+	core::LockMode mode;                // held or, by a limit on queues, wanted
+	char lock_relation[kRelationBytes]; // its relation, qualified and quoted; empty: not known
+	Oid relation;                       // that of the lock or, of a row's lock, of the row
+	uint32 statement;                   // that took it, in the session's trail; 0: not known
 	TimestampTz left_at;
 	NameData role;     // who asked, if a role did
 	NameData function; // through which function
