@@ -1,6 +1,6 @@
 """Prints what pg_unblock costs: its reports beside other ways to ask, the
-enforcer's looks and its idling, how late it ends sessions, the core alone, and
-pgbench beside all that.
+enforcer's looks and its idling, how late it ends sessions, the core alone,
+pgbench beside all that, and what sessions remember of their statements.
 
 All ratios are between numbers of the same run on the same server.
 """
@@ -14,11 +14,12 @@ import enforcer
 import preload
 import record
 import reports
+import trail
 import under_load
 import unrelated_locks
 from measuring import Targets, connect, execute
 
-SECTIONS = ("core", "reports", "curve", "unrelated", "enforcer", "record", "delay", "load", "preload")
+SECTIONS = ("core", "reports", "curve", "unrelated", "enforcer", "record", "delay", "load", "preload", "trail")
 
 
 class Plan:
@@ -40,6 +41,11 @@ class Plan:
         self.passing_seconds = 3 if quick else 15
         self.preload_pairs = 2 if quick else 32
         self.preload_seconds = 1 if quick else 2
+        self.trail_transactions = 200 if quick else 500
+        self.trail_pairs = 2 if quick else 16
+        self.trail_seconds = 0.1 if quick else 0.5
+        self.trail_limit = 10 if quick else 1080
+        self.trail_blocks = 400 if quick else 20000
 
 
 def prepare():
@@ -75,6 +81,7 @@ def main():
         "delay": lambda: delay.bench_delay(plan, targets),
         "load": lambda: under_load.bench_under_load(plan, targets),
         "preload": lambda: preload.bench_preload(arguments.data, plan),
+        "trail": lambda: trail.bench_trail(plan, targets),
     }
     for section in sections:
         run[section]()

@@ -53,7 +53,7 @@ sub wait_event {
 	return;
 }
 
-# "it blocked 1 session through AccessExclusiveLock on relation 16421 of database postgres"
+# "it blocked 1 session through AccessExclusiveLock on relation public.obeys; lock on public.obeys taken by: …"
 sub blocked_one {
 	my ($table) = @_;
 	return qr/it blocked 1 session through AccessExclusiveLock on relation public\.$table; lock on public\.$table taken by: LOCK TABLE $table at [-\d]+ [\d:.]+\+00/;
