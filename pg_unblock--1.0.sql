@@ -362,6 +362,7 @@ CREATE TABLE unblock.incident (
     for_pid int,
     database oid,
     relation oid,
+    relation_name text,
     lock text,
     mode text,
     blocked_total int,
@@ -411,6 +412,7 @@ CREATE FUNCTION unblock.incidents_in_memory(
     OUT for_pid int,
     OUT database oid,
     OUT relation oid,
+    OUT relation_name text,
     OUT lock text,
     OUT mode text,
     OUT blocked_total int,
@@ -446,32 +448,44 @@ CREATE VIEW unblock.history AS
                 OR t.usename = pg_get_userbyid(t.usesysid) AND pg_has_role(t.usesysid, 'USAGE') IS TRUE AS visible
         FROM unblock.incident t
         WHERE NOT EXISTS (SELECT FROM memory m WHERE m.id = t.id)
+    ), incidents AS (
+        SELECT id, at, kind, rule, limit_ms, measured_ms, pid, backend_type, backend_start, xact_start, datid, datname,
+            usesysid, usename, application_name, client_addr, state, backend_xid, locks_held, for_pid, database, relation,
+            relation_name, lock, mode, blocked_total, longest_wait_ms, waiters, chain, ended_at, waiting_ms, idle_ms,
+            outcome, outcome_ms, asked_by, function, query_id, query, locking_query_id, locking_query, locking_query_at,
+            'memory' AS source
+        FROM memory
+        UNION ALL
+        SELECT id, at, kind, rule, limit_ms, measured_ms, pid,
+            CASE WHEN visible THEN backend_type END,
+            CASE WHEN visible THEN backend_start END,
+            CASE WHEN visible THEN xact_start END,
+            datid, datname, usesysid, usename, application_name,
+            CASE WHEN visible THEN client_addr END,
+            CASE WHEN visible THEN state END,
+            CASE WHEN visible THEN backend_xid END,
+            CASE WHEN visible THEN locks_held END,
+            for_pid, database, relation,
+            CASE WHEN visible THEN relation_name END,
+            lock, mode, blocked_total, longest_wait_ms, waiters,
+            CASE WHEN all_visible OR chain IS NULL THEN chain ELSE '<insufficient privilege>' END,
+            ended_at, waiting_ms, idle_ms, outcome, outcome_ms, asked_by, function,
+            CASE WHEN visible THEN query_id END,
+            CASE WHEN visible OR query IS NULL THEN query ELSE '<insufficient privilege>' END,
+            CASE WHEN visible THEN locking_query_id END,
+            CASE WHEN visible OR locking_query IS NULL THEN locking_query ELSE '<insufficient privilege>' END,
+            CASE WHEN visible THEN locking_query_at END,
+            'table'
+        FROM saved
     )
     SELECT id, at, kind, rule, limit_ms, measured_ms, pid, backend_type, backend_start, xact_start, datid, datname,
         usesysid, usename, application_name, client_addr, state, backend_xid, locks_held, for_pid, database, relation,
-        lock, mode, blocked_total, longest_wait_ms, waiters, chain, ended_at, waiting_ms, idle_ms, outcome, outcome_ms,
-        asked_by, function, query_id, query, locking_query_id, locking_query, locking_query_at, 'memory' AS source
-    FROM memory
-    UNION ALL
-    SELECT id, at, kind, rule, limit_ms, measured_ms, pid,
-        CASE WHEN visible THEN backend_type END,
-        CASE WHEN visible THEN backend_start END,
-        CASE WHEN visible THEN xact_start END,
-        datid, datname, usesysid, usename, application_name,
-        CASE WHEN visible THEN client_addr END,
-        CASE WHEN visible THEN state END,
-        CASE WHEN visible THEN backend_xid END,
-        CASE WHEN visible THEN locks_held END,
-        for_pid, database, relation, lock, mode, blocked_total, longest_wait_ms, waiters,
-        CASE WHEN all_visible OR chain IS NULL THEN chain ELSE '<insufficient privilege>' END,
-        ended_at, waiting_ms, idle_ms, outcome, outcome_ms, asked_by, function,
-        CASE WHEN visible THEN query_id END,
-        CASE WHEN visible OR query IS NULL THEN query ELSE '<insufficient privilege>' END,
-        CASE WHEN visible THEN locking_query_id END,
-        CASE WHEN visible OR locking_query IS NULL THEN locking_query ELSE '<insufficient privilege>' END,
-        CASE WHEN visible THEN locking_query_at END,
-        'table'
-    FROM saved
+        -- Where the catalogs did not tell the name, the one that the session knew.
+        CASE WHEN relation_name IS NULL THEN lock
+            ELSE replace(lock, format('relation %s of', relation), format('relation %s of', relation_name)) END AS lock,
+        mode, blocked_total, longest_wait_ms, waiters, chain, ended_at, waiting_ms, idle_ms, outcome, outcome_ms,
+        asked_by, function, query_id, query, locking_query_id, locking_query, locking_query_at, source
+    FROM incidents
     ORDER BY at DESC, id DESC;
 COMMENT ON VIEW unblock.history IS 'What was done and who blocked others for long, newest first: incidents in shared memory, and in pg_unblock.history_database those in the table unblock.incident';
 GRANT SELECT ON unblock.history TO PUBLIC;

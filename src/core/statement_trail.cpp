@@ -15,7 +15,7 @@ namespace image = trail_image;
 
 namespace {
 
-using Words = std::vector<std::uint64_t>;
+using Words = std::span<std::uint64_t>;
 
 // Texts get half of what is free, and so much at least.
 constexpr std::size_t kShortText = 128;
@@ -24,25 +24,25 @@ constexpr std::size_t kStatementWords =
     image::words(sizeof(image::Statement)) + image::words(sizeof(image::Relation) + 48);
 // Facts get this part of the image, so that they leave room for statements.
 constexpr std::size_t kShareOfFacts = 4;
+// Before any statement.
+constexpr Time kEver = 1;
 // Of whatever is there something may go.
 constexpr int kAnyStrength = kLockModes;
 constexpr std::size_t kLongestName = UINT8_MAX;
-// Buckets that are kept from transaction to transaction.
-constexpr std::size_t kMostBuckets = 1024;
 
 template <class Record>
-Record record_at(const Words& words, std::size_t at) noexcept {
+Record record_at(Words words, std::size_t at) noexcept {
 	Record record;
 	std::memcpy(&record, words.data() + at, sizeof(Record));
 	return record;
 }
 
 template <class Record>
-void replace(Words& words, std::size_t at, const Record& record) noexcept {
+void replace(Words words, std::size_t at, const Record& record) noexcept {
 	std::memcpy(words.data() + at, &record, sizeof(Record));
 }
 
-image::Head head_at(const Words& words, std::size_t at) noexcept {
+image::Head head_at(Words words, std::size_t at) noexcept {
 	return record_at<image::Head>(words, at);
 }
 
@@ -52,7 +52,7 @@ bool is_fact(const image::Head& head) noexcept {
 
 // Calls visit(place, head) for each record from a place on until it returns false.
 template <class Visit>
-void each_record(const Words& words, std::size_t from, Visit visit) {
+void each_record(Words words, std::size_t from, Visit visit) {
 	for (std::size_t at = from; at < words.size();) {
 		const image::Head head = head_at(words, at);
 		if (!visit(at, head))
@@ -63,7 +63,7 @@ void each_record(const Words& words, std::size_t from, Visit visit) {
 
 // The same for the relations of a statement.
 template <class Visit>
-void each_relation(const Words& words, std::size_t statement, Visit visit) {
+void each_relation(Words words, std::size_t statement, Visit visit) {
 	each_record(words, statement + head_at(words, statement).words, [&](std::size_t at, image::Head head) {
 		if (head.kind == image::kRelation)
 			visit(at, record_at<image::Relation>(words, at));
@@ -81,7 +81,7 @@ int strength_of(const image::Relation& relation) noexcept {
 }
 
 // Whether others tell of this relation both earlier and of a stronger lock.
-bool is_superseded(const Words& words, std::size_t place, const image::Relation& relation) {
+bool is_superseded(Words words, std::size_t place, const image::Relation& relation) {
 	bool earlier = false;
 	bool stronger = false;
 	each_record(words, image::kHeaderWords, [&](std::size_t at, image::Head head) {
@@ -98,7 +98,7 @@ bool is_superseded(const Words& words, std::size_t place, const image::Relation&
 }
 
 // What is lost with a statement: 0 if others tell of all that it tells of.
-int strength_of_statement(const Words& words, std::size_t statement) {
+int strength_of_statement(Words words, std::size_t statement) {
 	int strength = 0;
 	each_relation(words, statement, [&](std::size_t at, const image::Relation& relation) {
 		if (!is_superseded(words, at, relation))
@@ -110,9 +110,8 @@ int strength_of_statement(const Words& words, std::size_t statement) {
 } // namespace
 
 StatementTrail::StatementTrail(std::size_t bytes, std::size_t statements)
-    : capacity_(std::max(bytes, kLeastBytes) / image::kWord),
-      most_statements_(std::max<std::size_t>(statements, 1)) {
-	image_.reserve(capacity_);
+    : most_statements_(std::max<std::size_t>(statements, 1)),
+      memory_(std::max(bytes, kLeastBytes) / image::kWord) {
 	present_.record = kNowhere;
 }
 
@@ -123,6 +122,10 @@ void StatementTrail::begin(std::uint32_t transaction, const Statement& statement
 	}
 	const bool goes_on = present_.number != 0 && present_.statement.at == statement.at &&
 	                     present_.statement.place == statement.place;
+	// The clock was set back: what comes first is not known any more.
+	if (statement.at < latest_)
+		lose_rows(kEver);
+	latest_ = std::max(latest_, statement.at);
 	present_.statement = statement;
 	if (!goes_on) {
 		++present_.number;
@@ -130,7 +133,8 @@ void StatementTrail::begin(std::uint32_t transaction, const Statement& statement
 	}
 }
 
-void StatementTrail::run() {
+void StatementTrail::run(unsigned level) {
+	enter(level);
 	if (present_.record == kNowhere) {
 		if (!record_statement(true))
 			set_incomplete();
@@ -181,22 +185,34 @@ RowUses StatementTrail::rows_of_others(const Known& known, RowUses rows) const n
 	return static_cast<RowUses>(others & rows & ~known.rows_again);
 }
 
+bool StatementTrail::has_name(std::uint32_t oid) const noexcept {
+	return known_.has_name(oid);
+}
+
+void StatementTrail::set_name(std::uint32_t oid, std::string_view schema, std::string_view name) {
+	if (schema.size() > kLongestName || name.size() > kLongestName)
+		schema = name = {};
+	KnownRelations<Known>::set_names(known_.get(oid), schema, name);
+}
+
 bool StatementTrail::knows(const Relation& relation) const noexcept {
-	const auto found = known_.find(relation.oid);
-	if (found == known_.end())
+	const auto* found = known_.find(relation.oid);
+	if (found == nullptr)
 		return relation.modes == 0 && relation.rows == 0;
-	const Known& known = found->second;
+	const Known& known = found->fact;
 	return (relation.modes & ~(known.modes | known.unexplained)) == 0 &&
 	       (relation.rows == 0 ||
 	        (rows_without_first(known, relation.rows) | rows_of_others(known, relation.rows)) == 0);
 }
 
-void StatementTrail::add(unsigned level, const Relation& relation, std::string_view schema,
-                         std::string_view name) {
+void StatementTrail::add(unsigned level, const Relation& relation) {
 	if (knows(relation))
 		return;
 	enter(level);
-	Known known = known_[relation.oid];
+	auto& place = known_.get(relation.oid);
+	Known& known = place.fact;
+	if (!marks_.empty())
+		undo_.push_back({relation.oid, known});
 	const Relation added = {.oid = relation.oid,
 	                        .modes =
 	                            static_cast<ModeMask>(relation.modes & ~(known.modes | known.unexplained)),
@@ -207,8 +223,7 @@ void StatementTrail::add(unsigned level, const Relation& relation, std::string_v
 	for (unsigned way = 0; way < kWays; ++way)
 		if ((added.rows & (1U << way)) != 0)
 			known.rows_by[way] = present_.number;
-	remember(relation.oid, known);
-	if ((added.modes != 0 || added.rows != 0) && !record_relation(added, schema, name)) {
+	if ((added.modes != 0 || added.rows != 0) && !record_relation(added, place)) {
 		set_incomplete();
 		if (added.rows != 0)
 			lose_rows(present_.statement.at);
@@ -218,7 +233,7 @@ void StatementTrail::add(unsigned level, const Relation& relation, std::string_v
 }
 
 void StatementTrail::hold(std::uint32_t oid, ModeMask modes) {
-	Known& known = known_[oid];
+	Known& known = known_.get(oid).fact;
 	const auto added = static_cast<ModeMask>(modes & ~(known.modes | known.unexplained));
 	if (added == 0)
 		return;
@@ -262,12 +277,14 @@ void StatementTrail::release(unsigned level) noexcept {
 }
 
 void StatementTrail::roll_back(unsigned level) noexcept {
+	if (marks_.empty() || marks_.back().level < level)
+		return;
 	while (!marks_.empty() && marks_.back().level >= level) {
 		const Mark mark = marks_.back();
 		marks_.pop_back();
 		for (; undo_.size() > mark.undo; undo_.pop_back())
 			undo(undo_.back());
-		image_.resize(mark.image);
+		resize(mark.image);
 		touch(mark.image);
 	}
 	if (present_.record != kNowhere && present_.record >= image_.size())
@@ -285,13 +302,12 @@ void StatementTrail::clear() noexcept {
 		return;
 	if (!image_.empty())
 		touch(0);
-	image_.clear();
-	if (known_.bucket_count() > kMostBuckets)
-		known_ = {};
-	known_.clear();
+	resize(0);
+	known_.begin_transaction();
 	undo_.clear();
 	marks_.clear();
 	transaction_ = 0;
+	latest_ = 0;
 	present_ = {{}, 0, kNowhere};
 	statements_ = facts_ = 0;
 	recorded_ = 0;
@@ -316,19 +332,11 @@ void StatementTrail::enter(unsigned level) {
 	marks_.push_back({level, image_.size(), undo_.size()});
 }
 
-// What was changed is there: nothing is allocated.
 void StatementTrail::undo(const Undo& change) noexcept {
-	Known& known = known_[change.oid];
+	Known& known = known_.find(change.oid)->fact; // it was changed in this transaction
 	const ModeMask unexplained = known.unexplained;
 	known = change.before;
 	known.unexplained = unexplained;
-}
-
-void StatementTrail::remember(std::uint32_t oid, const Known& known) {
-	Known& place = known_[oid];
-	if (!marks_.empty())
-		undo_.push_back({oid, place});
-	place = known;
 }
 
 bool StatementTrail::record_statement(bool running) {
@@ -353,12 +361,11 @@ bool StatementTrail::record_statement(bool running) {
 	return true;
 }
 
-bool StatementTrail::record_relation(const Relation& relation, std::string_view schema,
-                                     std::string_view name) {
+bool StatementTrail::record_relation(const Relation& relation, const KnownRelations<Known>::Relation& known) {
 	if (present_.record == kNowhere && !record_statement(false))
 		return false;
-	if (schema.size() > kLongestName || name.size() > kLongestName)
-		schema = name = {};
+	const std::string_view schema = known.is_named ? known.schema_name() : std::string_view();
+	const std::string_view name = known.is_named ? known.name() : std::string_view();
 	const image::Relation record = {
 	    .head = {.kind = image::kRelation, .what = relation.modes, .words = 0},
 	    .oid = relation.oid,
@@ -373,7 +380,7 @@ bool StatementTrail::record_relation(const Relation& relation, std::string_view 
 }
 
 bool StatementTrail::has_room_for_fact() const noexcept {
-	return (facts_ + 1) * image::words(sizeof(image::Fact)) <= capacity_ / kShareOfFacts;
+	return (facts_ + 1) * image::words(sizeof(image::Fact)) <= memory_.size() / kShareOfFacts;
 }
 
 bool StatementTrail::record_fact(std::uint16_t kind, std::uint32_t oid, std::uint16_t what) {
@@ -398,7 +405,8 @@ void StatementTrail::append(Record record, std::string_view first, std::string_v
 	if constexpr (requires { record.head; })
 		record.head.words = static_cast<std::uint32_t>(words);
 	touch(place);
-	image_.resize(place + words);
+	resize(place + words);
+	image_.back() = 0; // what the texts leave of it
 	char* to = reinterpret_cast<char*>(image_.data() + place);
 	std::memcpy(to, &record, sizeof(record));
 	to = std::copy(first.begin(), first.end(), to + sizeof(record));
@@ -495,8 +503,9 @@ void StatementTrail::erase(std::size_t begin, std::size_t end) noexcept {
 	const auto shifted = [begin, end](std::size_t place) {
 		return place >= end ? place - (end - begin) : std::min(place, begin);
 	};
-	image_.erase(std::next(image_.begin(), static_cast<std::ptrdiff_t>(begin)),
-	             std::next(image_.begin(), static_cast<std::ptrdiff_t>(end)));
+	std::copy(image_.begin() + static_cast<std::ptrdiff_t>(end), image_.end(),
+	          image_.begin() + static_cast<std::ptrdiff_t>(begin));
+	resize(image_.size() - (end - begin));
 	touch(begin);
 	for (Mark& mark : marks_)
 		mark.image = shifted(mark.image);

@@ -7,13 +7,13 @@
 // it back is to cut that off.
 #pragma once
 
+#include "known_relations.h"
 #include "trail.h"
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
 #include <string_view>
-#include <unordered_map>
 #include <vector>
 
 namespace unblock::core {
@@ -27,6 +27,7 @@ public:
 		std::uint64_t query_id = 0;
 		std::string_view text; // must live until end(); cut where room is short, perhaps inside a character
 	};
+	// The text can be left out of begin(), and given when it is wanted.
 	struct Relation {
 		std::uint32_t oid = 0;
 		ModeMask modes = 0;
@@ -42,10 +43,21 @@ public:
 
 	// It runs now, and which locks it takes will be known at its end: the image says so. Throws
 	// std::bad_alloc.
-	void run();
+	void run(unsigned level);
 
 	// It is over, or goes on later. O(1).
 	void end() noexcept;
+
+	// Whether the image lacks the present statement, and so its text will be wanted. O(1).
+	bool wants_text() const noexcept { return present_.record == kNowhere; }
+	void set_text(std::string_view text) noexcept { present_.statement.text = text; }
+
+	// Names of relations are kept until they are forgotten. Of those longer than 255 bytes nothing is
+	// recorded. O(1), but for forget_all_names(). set_name() throws std::bad_alloc.
+	bool has_name(std::uint32_t oid) const noexcept;
+	void set_name(std::uint32_t oid, std::string_view schema, std::string_view name);
+	void forget_name(std::uint32_t oid) noexcept { known_.forget_names(oid); }
+	void forget_all_names() noexcept { known_.forget_all_names(); }
 
 	// Whether add() would change nothing. O(1).
 	bool knows(const Relation& relation) const noexcept;
@@ -53,9 +65,9 @@ public:
 	// The present statement locks a relation, at a nesting level of the transaction (1: no savepoint). Only
 	// what is new is recorded. Where room is short, statements go that are neither the first nor the
 	// strongest on any relation; then, weakest locks first, those whose locks are weaker; the most recent one
-	// stays. Of names longer than 255 bytes nothing is recorded. O(1), and O(image^2) where room is short.
-	// Throws std::bad_alloc; the level must be rolled back then, or the transaction.
-	void add(unsigned level, const Relation& relation, std::string_view schema, std::string_view name);
+	// stays. O(1), and O(image^2) where room is short. Throws std::bad_alloc; the level must be rolled back
+	// then, or the transaction.
+	void add(unsigned level, const Relation& relation);
 
 	// The transaction holds this lock, and nobody knows which statement took it, nor at which level. Throws
 	// as above.
@@ -68,7 +80,7 @@ public:
 	void release(unsigned level) noexcept;
 	void roll_back(unsigned level) noexcept;
 
-	// The transaction is over. O(what it had locked).
+	// The transaction is over. O(1).
 	void clear() noexcept;
 
 	// What is to be published: the whole image, and the first of its words that has changed since the last
@@ -110,10 +122,9 @@ private:
 	void enter(unsigned level);
 	RowUses rows_without_first(const Known& known, RowUses rows) const noexcept;
 	RowUses rows_of_others(const Known& known, RowUses rows) const noexcept;
-	void remember(std::uint32_t oid, const Known& known);
 	void undo(const Undo& change) noexcept;
 	bool record_statement(bool running);
-	bool record_relation(const Relation& relation, std::string_view schema, std::string_view name);
+	bool record_relation(const Relation& relation, const KnownRelations<Known>::Relation& known);
 	bool record_fact(std::uint16_t kind, std::uint32_t oid, std::uint16_t what);
 	bool has_room_for_fact() const noexcept;
 	void forget(std::size_t place, Time at) noexcept;
@@ -125,16 +136,18 @@ private:
 	void erase(std::size_t begin, std::size_t end) noexcept;
 	void set_incomplete() noexcept;
 	void touch(std::size_t word) noexcept;
-	std::size_t free_words() const noexcept { return capacity_ - image_.size(); }
+	void resize(std::size_t words) noexcept { image_ = {memory_.data(), words}; }
+	std::size_t free_words() const noexcept { return memory_.size() - image_.size(); }
 
-	std::size_t capacity_; // of the image, in words
 	std::size_t most_statements_;
-	std::vector<std::uint64_t> image_; // empty: nothing to tell
+	std::vector<std::uint64_t> memory_; // all that the image may take
+	std::span<std::uint64_t> image_;    // empty: nothing to tell
 	std::size_t changed_ = kNowhere;
-	std::unordered_map<std::uint32_t, Known> known_;
+	KnownRelations<Known> known_;
 	std::vector<Undo> undo_;
 	std::vector<Mark> marks_; // one above the other
 	std::uint32_t transaction_ = 0;
+	Time latest_ = 0; // that a statement began at
 	Present present_;
 	std::size_t statements_ = 0; // in the image
 	std::size_t facts_ = 0;      // in the image

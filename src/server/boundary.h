@@ -14,8 +14,10 @@ namespace unblock::server {
 enum class CoreStatus { ok, out_of_memory, failed };
 
 struct CoreError {
-	CoreStatus status = CoreStatus::ok;
-	char text[200] = "";
+	CoreStatus status;
+	char text[200]; // of CoreStatus::failed
+
+	CoreError() : status(CoreStatus::ok) { text[0] = '\0'; }
 };
 
 // Runs `work` and lets no exception out. The message is copied while the exception lives and raised by

@@ -18,7 +18,7 @@ constexpr std::size_t kMostAsked = 8;
 // The client has sent nothing else in this transaction.
 bool runs_first_statement(const core::Session& session) {
 	return session.state == core::State::active && session.query_start != 0 && session.xact_start != 0 &&
-	       session.query_start <= session.xact_start;
+	       session.query_start == session.xact_start;
 }
 
 // Whether the lock belongs to the transaction, or to the statement, not to the session.
@@ -71,7 +71,8 @@ const core::Trail::Statement* LockingStatements::find(core::Index session, core:
 	const AwaitedRow row = awaited_row(compat::proc_at(collected_.details[waiter.session].process_number),
 	                                   collected_.sessions[waiter.session].pid, tag);
 	relation = row.relation;
-	return OidIsValid(relation)
+	// Utility statements write to catalogs by themselves.
+	return OidIsValid(relation) && !IsCatalogRelationOid(relation)
 	           ? core::row_statement(*trail, relation, waiter.wait_start, rows_in_the_way(row.mode))
 	           : nullptr;
 }
@@ -83,7 +84,8 @@ LockingStatement LockingStatements::of(core::Index session, core::Index wait) {
 	if (const core::Trail::Statement* found = find(session, wait, relation))
 		return {found->at, found->query_id, pnstrdup(found->text.data(), found->text.size()), found->number,
 		        relation};
-	// A row's own lock is held no longer than by the statement that waits for the row.
+	// A row's own lock is held no longer than by the statement that waits for the row. (What the status says
+	// was read after the locks: in the few microseconds between it may have gone on.)
 	const bool is_present_one = tag.locktag_type == LOCKTAG_TUPLE && holder.state == core::State::active;
 	if (is_present_one || (runs_first_statement(holder) && ends_with_transaction(tag)))
 		return present_statement(holder, collected_.details[session]);

@@ -8,7 +8,7 @@
 #include "farewell.h"
 #include "settings.h"
 #include "shared_state.h"
-#include "trail_writer.h"
+#include "statement_hooks.h"
 
 extern "C" {
 PG_MODULE_MAGIC;
@@ -26,7 +26,7 @@ void _PG_init(void) {
 	install_shared_state_hooks();
 	install_slot_hooks();
 	install_farewell_hook();
-	install_trail_hooks();
+	install_statement_hooks();
 	if (!IsBinaryUpgrade)
 		register_enforcer();
 }

@@ -6,7 +6,6 @@
 extern "C" {
 #include "catalog/pg_attribute.h"
 #include "catalog/pg_index.h"
-#include "utils/inval.h"
 }
 
 namespace unblock::server {

@@ -127,7 +127,7 @@ void add_session(Rows& rows, const Incident& incident, const Names& names, bool 
 
 void add_lock_columns(Rows& rows, const Incident& incident, const Names& names, bool visible) {
 	if (!incident.has_lock) {
-		for (int i = 0; i < 4; ++i)
+		for (int i = 0; i < 5; ++i)
 			rows.null();
 		return;
 	}
@@ -136,10 +136,8 @@ void add_lock_columns(Rows& rows, const Incident& incident, const Names& names, 
 	else
 		rows.null();
 	rows.oid(lock_relation(incident.lock));
-	Names with_relation = names;
-	if (visible && *incident.relation != '\0')
-		with_relation.known_relation = {lock_relation(incident.lock), fit_text(incident.relation)};
-	rows.text(lock_label(with_relation, incident.lock));
+	rows.text(visible && *incident.relation != '\0' ? fit_text(incident.relation) : nullptr);
+	rows.text(lock_label(names, incident.lock));
 	add_mode(rows, incident.mode);
 }
 

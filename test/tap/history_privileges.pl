@@ -22,6 +22,20 @@ $waiter->end_statement;
 my $id = $server->wait_for_incident("pid = $root->{pid} AND outcome IS NOT NULL")->{id};
 $server->wait_until("EXISTS (SELECT FROM unblock.incident WHERE outcome IS NOT NULL)");
 
+# One of another database, whose relations are not for all to know by name.
+$server->ask('CREATE DATABASE elsewhere');
+my $hidden = $server->session(dbname => 'elsewhere');
+$hidden->query($_) for 'CREATE SCHEMA hidden', 'CREATE TABLE hidden.payroll (id int)', 'BEGIN', 'LOCK TABLE hidden.payroll';
+my $blocked = $server->waiting_session('SELECT FROM hidden.payroll', dbname => 'elsewhere');
+$server->ask("SELECT outcome FROM unblock.terminate($hidden->{pid})");
+$blocked->end_statement;
+my $elsewhere = $server->wait_for_incident("pid = $hidden->{pid} AND outcome IS NOT NULL")->{id};
+$server->wait_until("EXISTS (SELECT FROM unblock.incident WHERE id = '$elsewhere' AND outcome IS NOT NULL)");
+sub lock_seen_by {
+	my ($user) = @_;
+	return $server->session(user => $user)->query("SELECT source, lock FROM unblock.history WHERE id = '$elsewhere'");
+}
+
 # What each role sees of the incident: secret columns, the chain, and what everybody may know.
 sub seen_by {
 	my ($user) = @_;
@@ -38,6 +52,8 @@ my $none  = '<insufficient privilege>';
 for my $source ('memory', 'table') {
 	is(seen_by($owner),    "$source|7|query|chain|$known", "$source: a superuser sees all");
 	is(seen_by('monitor'), "$source|7|query|chain|$known", "$source: so does pg_monitor");
+	is(lock_seen_by('monitor'), "$source|relation hidden.payroll of database elsewhere", "$source: and a relation of another database by name");
+	like(lock_seen_by('other'), qr/^$source\|relation \d+ of database elsewhere$/, "$source: which others see by its number");
 	is(seen_by('app'),     "$source|7|query|$none|$known", "$source: the role itself sees its session, not the others in the chain");
 	is(seen_by('member'),  "$source|7|query|$none|$known", "$source: so does who has its rights");
 	is(seen_by('other'),   "$source|0|$none|$none|$known", "$source: another role sees what pg_locks would have told");
@@ -48,7 +64,7 @@ for my $source ('memory', 'table') {
 }
 my $summary = "SELECT count(*), count(query) FILTER (WHERE query ~ 'secret') FROM unblock.history_summary()";
 is($server->session(user => 'other')->query($summary),   '1|0', 'a summary shows no more');
-is($server->session(user => 'monitor')->query($summary), '1|1', 'to some');
+is($server->session(user => 'monitor')->query($summary), '2|1', 'to some');
 unlike($server->session(user => 'other')->query("SELECT unblock.incident('$id')"), qr/secret|127\.0\.0\.1/, 'nor does an incident as text');
 
 # A role that is gone.
@@ -63,7 +79,7 @@ sub refused {
 	return $errors =~ /42501/ ? 'refused' : "$output$errors";
 }
 is(refused('other',   'SELECT count(*) FROM unblock.incident'), 'refused', 'the table is not for all');
-is(refused('monitor', 'SELECT count(*) FROM unblock.incident'), 1,         'pg_monitor reads it');
+is(refused('monitor', 'SELECT count(*) FROM unblock.incident'), 2,         'pg_monitor reads it');
 is(refused('other',   'SELECT count(*) > 0 FROM unblock.metrics'), 'refused', 'nor are the metrics');
 is(refused('other',   'SELECT count(*) > 0 FROM unblock.metrics()'), 'refused', 'as a function neither');
 is(refused('monitor', 'SELECT count(*) > 0 FROM unblock.metrics'), 't', 'pg_monitor reads them');
@@ -75,7 +91,7 @@ for my $sql ("INSERT INTO unblock.incident (id, at, kind, revision) VALUES ('x',
 {
 	is(refused('monitor', $sql), 'refused', "nobody else may: $sql");
 }
-is($server->ask('SELECT count(*) FROM unblock.incident'), 1, 'nothing has happened');
+is($server->ask('SELECT count(*) FROM unblock.incident'), 2, 'nothing has happened');
 
 # Who may put a trigger on the table runs nothing with the recorder's rights.
 $server->ask('CREATE ROLE trigger LOGIN; GRANT TRIGGER ON unblock.incident TO trigger; GRANT CREATE ON SCHEMA public TO trigger');

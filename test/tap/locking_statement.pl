@@ -33,6 +33,13 @@ CREATE FUNCTION fixed_a() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETUR
 CREATE PROCEDURE change_a() LANGUAGE plpgsql AS 'BEGIN UPDATE a SET n = n + 1 WHERE id = 1; END';;
 CREATE FUNCTION slow(float8) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT 1 FROM pg_sleep($1)';;
 CREATE ROLE other LOGIN;;
+CREATE TABLE ruled (id int);;
+CREATE RULE instead AS ON DELETE TO ruled DO INSTEAD UPDATE a SET n = n + 1 WHERE id = 1;;
+CREATE RULE also AS ON UPDATE TO ruled DO ALSO INSERT INTO audit VALUES (1);;
+CREATE FUNCTION open_a(where_id int, how text, OUT c refcursor) LANGUAGE plpgsql AS
+	$$BEGIN c := 'c'; OPEN c FOR EXECUTE format('SELECT * FROM a WHERE id >= %s ORDER BY id %s', where_id, how); END$$;;
+CREATE FUNCTION fetch_c() RETURNS int LANGUAGE plpgsql AS
+	$$DECLARE c refcursor := 'c'; row record; BEGIN FETCH c INTO row; RETURN row.id; END$$;;
 SQL
 
 my $UPDATE = 'UPDATE a SET n = 1 WHERE id = 1';
@@ -95,7 +102,7 @@ names('COPY FROM', [ "COPY audit FROM PROGRAM 'echo 1'", @selects ], 'LOCK TABLE
 names('COPY TO', [ "COPY a TO '/dev/null'", 'SELECT 1' ], $ALTER, "COPY a TO '/dev/null'");
 names('CREATE INDEX', [ 'CREATE INDEX ON a (n)' ], $UPDATE, 'CREATE INDEX ON a (n)');
 names('REINDEX locks an index', [ 'REINDEX INDEX a_pkey', 'SELECT 1' ], 'SELECT * FROM a WHERE id = 1', 'REINDEX INDEX a_pkey');
-names('DROP TABLE', [ 'DROP TABLE audit', 'SELECT 1' ], 'SELECT * FROM audit', 'DROP TABLE audit');
+names('DROP TABLE', [ 'DROP TABLE later', 'SELECT 1' ], 'SELECT * FROM later', 'DROP TABLE later');
 names('INSERT with a foreign key', [ 'INSERT INTO b VALUES (1, 2)', 'SELECT 1' ], 'LOCK TABLE a IN EXCLUSIVE MODE', 'INSERT INTO b VALUES (1, 2)');
 names('DELETE of what a foreign key points at', [ 'DELETE FROM a WHERE id = 20', 'SELECT 1' ], 'LOCK TABLE b', 'DELETE FROM a WHERE id = 20');
 names('a trigger', [ 'INSERT INTO watched VALUES (1)', @selects ], 'LOCK TABLE audit', 'INSERT INTO watched VALUES (1)');
@@ -163,10 +170,29 @@ names('a cursor over rows that another statement locked', [ 'SELECT * FROM a WHE
 names('UPDATE at a cursor', [ 'DECLARE c CURSOR FOR SELECT * FROM a ORDER BY id', 'FETCH c', 'UPDATE a SET n = 1 WHERE CURRENT OF c' ], $ROW,
 	'UPDATE a SET n = 1 WHERE CURRENT OF c');
 
+# A cursor that a function opens.
+names('a cursor of a function', [ q(SELECT open_a(1, '')), 'SELECT count(*) FROM a' ], $ALTER, q(SELECT open_a(1, '')));
+names('its rows', [ q(SELECT open_a(1, 'FOR UPDATE')), 'FETCH c', 'SELECT fetch_c()' ], $ROW, q(SELECT open_a(1, 'FOR UPDATE')));
+names('its rows or those of others', [ 'UPDATE a SET n = 1 WHERE id = 2', q(SELECT open_a(1, 'FOR UPDATE')), 'FETCH c' ], $ROW, undef);
+names('fetched, undone, and fetched again', [ 'UPDATE a SET n = 1 WHERE id = 9', q(SELECT open_a(1, 'FOR UPDATE')), 'SAVEPOINT s',
+	'SELECT fetch_c()', 'ROLLBACK TO s', 'SELECT fetch_c()' ], 'UPDATE a SET n = 2 WHERE id = 2', undef);
+
+# --- rules
+my $DELETE = 'DELETE FROM ruled';
+names('a rule', [ $DELETE, 'SELECT 1' ], $ROW, $DELETE);
+names('one of a rule, in its own message', [ 'UPDATE ruled SET id = 1', 'SELECT 1' ], 'LOCK TABLE audit', 'UPDATE ruled SET id = 1');
+names('a rule in a message of several statements', [ "SELECT count(*) FROM old\\; $DELETE" ], $ROW, "SELECT count(*) FROM old; $DELETE");
+names('what is no rule in it', [ "SELECT count(*) FROM old\\; $DELETE" ], 'LOCK TABLE old', 'SELECT count(*) FROM old');
+
 # --- savepoints
 my @undone = ('SAVEPOINT s', $UPDATE, 'ROLLBACK TO s');
 names('what was rolled back is gone', [ 'SELECT * FROM a', @undone ], $ALTER, 'SELECT * FROM a');
 names('and belongs to the next who does it', [ @undone, 'UPDATE a SET n = 7' ], $ALTER, 'UPDATE a SET n = 7');
+{
+	my ($session, $waiting) = block([ 'SELECT * FROM a', 'SAVEPOINT s', 'LOCK TABLE a', 'ROLLBACK TO s', 'SELECT 1' ], $ALTER);
+	is($server->ask("SELECT string_agg(query, '; ') FROM unblock.transaction_statements($session->{pid})"), 'SELECT * FROM a', 'a utility statement that was rolled back');
+	let_go($session, $waiting);
+}
 names('released', [ 'SAVEPOINT s', $UPDATE, 'RELEASE s', 'SELECT 1' ], $ALTER, $UPDATE);
 names('released and rolled back', [ 'SELECT * FROM a', 'SAVEPOINT s', 'SAVEPOINT t', $UPDATE, 'RELEASE t', 'ROLLBACK TO s' ], $ALTER, 'SELECT * FROM a');
 names('a function that catches an error', [ 'SELECT undo_a()', 'SELECT count(*) FROM a' ], $ALTER, 'SELECT count(*) FROM a');
@@ -188,6 +214,65 @@ names('statements after a failed one', [ 'SAVEPOINT s', 'SELECT 1 / 0 FROM a', '
 names('a sequence', [ "SELECT nextval('numbers')", 'SELECT 1' ], 'ALTER SEQUENCE numbers RESTART', undef);
 names('an advisory lock', [ 'SELECT pg_advisory_xact_lock(1)', 'SELECT 1' ], 'SELECT pg_advisory_lock(1)', undef);
 names('what was held before is not the next statement\'s', [ "SELECT nextval('numbers')", 'LOCK TABLE b' ], 'ALTER SEQUENCE numbers RESTART', undef);
+
+names('a row of a catalog', [ q(SELECT 1 FROM pg_class WHERE relname = 'old' FOR UPDATE), 'ALTER TABLE audit SET (fillfactor = 50)' ],
+	q(UPDATE pg_class SET relname = relname WHERE relname = 'audit'), undef);
+
+# A statement that is parsed and never run: psql sends none, so here is the protocol itself.
+{
+	require IO::Socket::UNIX;
+	my $socket = IO::Socket::UNIX->new(Peer => $server->host . '/.s.PGSQL.' . $server->port) or die $!;
+	my $user   = getpwuid $<;
+	my $send   = sub { my ($type, $body) = @_; print $socket $type, pack('N', 4 + length $body), $body; $socket->flush };
+	my $ready  = sub {
+		for (;;) {
+			read $socket, my $head, 5;
+			my ($type, $length) = unpack 'a N', $head;
+			read $socket, my $body, $length - 4;
+			die $body if $type eq 'E';
+			return if $type eq 'Z';
+		}
+	};
+	$send->('', pack('N', 196608) . "user\0$user\0database\0postgres\0application_name\0raw\0\0");
+	$ready->();
+	my $query  = sub { $send->('Q', "$_[0]\0"); $ready->() };
+	my $parse  = sub { my ($name, $text) = @_; $send->('P', "$name\0$text\0" . pack 'n', 0); $send->('S', ''); $ready->() };
+	my $run    = sub { my ($name) = @_; $send->('B', "\0$name\0" . pack 'nnn', 0, 0, 0); $send->('E', "\0" . pack 'N', 0); $send->('S', ''); $ready->() };
+	my $told   = sub {
+		my $pid     = $server->ask(q(SELECT pid FROM pg_stat_activity WHERE application_name = 'raw'));
+		my $waiting = wait_with($_[0]);
+		my $found   = locking_query({ pid => $pid });
+		$server->ask("SELECT pg_cancel_backend($waiting->{pid})");
+		$waiting->end_statement;
+		$waiting->quit;
+		return $found;
+	};
+	$query->('BEGIN');
+	$parse->('', 'SELECT * FROM a');
+	$query->('SELECT count(*) FROM a');
+	is($told->($ALTER), 'not known|', 'a lock that the parser took for another statement');
+	$query->('ROLLBACK');
+
+	$query->('BEGIN');
+	$parse->('p', 'UPDATE a SET n = 1 WHERE id = 1');
+	$run->('p');
+	$query->('SELECT 1');
+	is($told->($ALTER), "$UPDATE|true", 'one that was prepared and run: its table');
+	is($told->($ROW),   "$UPDATE|true", 'its row');
+	$query->('ROLLBACK');
+
+	$query->('BEGIN');
+	$parse->('q', 'SELECT * FROM a WHERE id = 1 FOR UPDATE');
+	$send->('B', "portal\0q\0" . pack 'nnn', 0, 0, 0);
+	$send->('H', '');
+	$parse->('', 'SELECT 1');
+	$send->('E', "portal\0" . pack 'N', 1);
+	$send->('S', '');
+	$ready->();
+	is($told->($ROW), 'SELECT * FROM a WHERE id = 1 FOR UPDATE|true', 'a portal that runs later');
+	$query->('ROLLBACK');
+	close $socket;
+}
 
 # --- statements that still run
 sub run_and_block {

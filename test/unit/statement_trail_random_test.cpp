@@ -40,6 +40,8 @@ public:
 		if (is_news)
 			taken_.push_back(lock);
 	}
+	// A statement that runs is told of at its level, whatever it locks.
+	void run(unsigned level) { taken_.push_back({level, nobody, 0, kTransactionId, 0, 0}); }
 	// That is never undone, but it is told no longer than what was taken just before.
 	void hold(std::uint32_t oid, ModeMask modes) {
 		const auto added = static_cast<ModeMask>(modes & ~known_modes(oid));
@@ -194,7 +196,8 @@ private:
 		                                     .text = texts_[static_cast<std::size_t>(statement_ - 1)]});
 	}
 	void run() {
-		recorder_.trail.run();
+		recorder_.trail.run(level_);
+		plain_.run(level_);
 		runs_ = true;
 		run_level_ = level_;
 	}
@@ -232,7 +235,7 @@ private:
 		if (relation.rows != 0 && dice_.chance(50))
 			relation.modes = 0;
 		const bool is_news = !recorder_.trail.knows(relation);
-		recorder_.trail.add(level_, relation, "s",
+		recorder_.add_named(level_, relation, "s",
 		                    std::string(static_cast<std::size_t>(dice_.from_to(0, 20)), 'n'));
 		EXPECT_TRUE(recorder_.trail.knows(relation));
 		plain_.take({level_, statement_, at_, relation.oid, relation.modes, relation.rows}, is_news);

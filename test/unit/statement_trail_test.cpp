@@ -132,7 +132,7 @@ TEST_F(StatementTrailTest, KnowsWhatWouldAddNothing) {
 TEST_F(StatementTrailTest, WhatItKnowsChangesNothing) {
 	lock(1, a, share);
 	begin(2);
-	trail.add(1, of(a, share), "s", "t101");
+	add_named(1, of(a, share), "s", "t101");
 	trail.hold(a, share);
 	EXPECT_FALSE(trail.has_changed());
 }
@@ -163,14 +163,14 @@ TEST_F(StatementTrailTest, OneThatGoesOnAfterAnotherIsRecordedAgain) {
 	begin(1);
 	add(c, share);
 	rows(a);
-	EXPECT_EQ(told(), "1 101:r, 2 102:5, 1 103:5; again 101r at 10");
+	EXPECT_EQ(told(), "1 101:r, 2 102:5, 1 103:5; again 101r at 10; lost since 1") << "the clock went back";
 }
 
 // Names.
 
 TEST_F(StatementTrailTest, NamesOf255BytesAreRecorded) {
 	begin(1);
-	trail.add(1, of(a, share), std::string(255, 's'), std::string(255, 'n'));
+	add_named(1, of(a, share), std::string(255, 's'), std::string(255, 'n'));
 	publish();
 	EXPECT_EQ(seen().relations[0].schema, std::string(255, 's'));
 	EXPECT_EQ(seen().relations[0].name, std::string(255, 'n'));
@@ -178,8 +178,8 @@ TEST_F(StatementTrailTest, NamesOf255BytesAreRecorded) {
 
 TEST_F(StatementTrailTest, OfLongerNamesNothingIs) {
 	begin(1);
-	trail.add(1, of(a, share), std::string(256, 's'), "n");
-	trail.add(1, of(b, share), "s", std::string(256, 'n'));
+	add_named(1, of(a, share), std::string(256, 's'), "n");
+	add_named(1, of(b, share), "s", std::string(256, 'n'));
 	publish();
 	for (const Trail::Relation& relation : seen().relations) {
 		EXPECT_EQ(relation.schema, "");
@@ -190,8 +190,8 @@ TEST_F(StatementTrailTest, OfLongerNamesNothingIs) {
 
 TEST_F(StatementTrailTest, ARelationIsNamedByAnyRecordThatHasItsName) {
 	begin(1);
-	trail.add(1, of(a, access_share), "", "");
-	trail.add(1, of(a, share), "s", "name");
+	add_named(1, of(a, access_share), "", "");
+	add_named(1, of(a, share), "s", "name");
 	publish();
 	const Trail all = seen();
 	ASSERT_NE(named_relation(all, a), nullptr);
@@ -282,7 +282,7 @@ TEST_F(StatementTrailTest, ThatRowsWereLockedAgainIsToldOnce) {
 	lock_rows(2, a);
 	const std::string before = told();
 	lock_rows(3, a);
-	lock_rows(1, a);
+	lock_rows(4, a);
 	EXPECT_EQ(told(), before);
 }
 
@@ -781,7 +781,7 @@ TEST_F(StatementTrailTest, OneThatHasARecordRunsToo) {
 	add(a, share);
 	EXPECT_EQ(told(), "1 101:5");
 	EXPECT_EQ(who_locked(b), 0U);
-	trail.run();
+	trail.run(1);
 	EXPECT_TRUE(trail.has_changed());
 	publish();
 	EXPECT_EQ(told(), "1* 101:5");
@@ -1139,17 +1139,17 @@ TEST_F(StatementTrailTest, WhatIsCutOffIsAChange) {
 TEST_F(StatementTrailTest, ChangesAddUpUntilTheyAreTaken) {
 	lock(1, a, share);
 	trail.begin(5, statement(2));
-	trail.run();
-	trail.add(2, of(b, share), "s", "t102");
+	trail.run(1);
+	add_named(2, of(b, share), "s", "t102");
 	trail.roll_back(2);
 	trail.end();
 	trail.begin(5, statement(3));
-	trail.add(1, of(c, share), "s", "t103");
+	add_named(1, of(c, share), "s", "t103");
 	trail.end();
 	publish();
 	EXPECT_EQ(told(), "1 101:5, 3 103:5");
 	trail.lose_rows(50);
-	trail.add(1, of(b, share), "s", "t102");
+	add_named(1, of(b, share), "s", "t102");
 	publish();
 	EXPECT_EQ(last_from, 0U);
 }
@@ -1371,9 +1371,9 @@ TEST_F(ThreeStatements, OfOneThatMakesWayAllRelationsWithRowsAreToldOf) {
 	begin(1);
 	add(a, access_share);
 	add(1, of(b, row_share, kRowsKeyLocked));
-	trail.add(1, of(c, access_share, kRowsAnyhow), "schema of some length", "name of some length");
+	add_named(1, of(c, access_share, kRowsAnyhow), "schema of some length", "name of some length");
 	add(104, row_share);
-	trail.add(1, of(105, 0, kRowsLocked), "schema of some length", "name of some length");
+	add_named(1, of(105, 0, kRowsLocked), "schema of some length", "name of some length");
 	end();
 	lock_rows(2, 106);
 	lock(3, 107, share);
@@ -1387,8 +1387,8 @@ TEST_F(ThreeStatements, OfOneThatMakesWayAllRelationsWithRowsAreToldOf) {
 TEST_F(ThreeStatements, WhatIsToldInPlaceOfARelationTakesNoMoreRoomThanItNeeds) {
 	begin(1);
 	add(a, access_share);
-	trail.add(1, of(b, 0, kRowsLocked), "schema of some length", "name of some length");
-	trail.add(1, of(c, 0, kRowsLocked), "schema of some length", "name of some length");
+	add_named(1, of(b, 0, kRowsLocked), "schema of some length", "name of some length");
+	add_named(1, of(c, 0, kRowsLocked), "schema of some length", "name of some length");
 	end();
 	const std::size_t before = mirror.size();
 	lock(2, 104, share);
@@ -1403,7 +1403,7 @@ TEST_F(ThreeStatements, WhatIsToldInPlaceOfARelationTakesNoMoreRoomThanItNeeds) 
 // That is smaller than what would be told in its place.
 TEST_F(ThreeStatements, OfARelationWithoutANameRowsAreLost) {
 	begin(1);
-	trail.add(1, of(a, 0, kRowsLocked), "", "");
+	add_named(1, of(a, 0, kRowsLocked), "", "");
 	end();
 	lock(2, b, share);
 	lock(3, c, share);
@@ -1459,7 +1459,7 @@ TEST_F(ThreeStatements, ExactlyAQuarterOfFactsInPlaceOfRelationsLosesNothing) {
 // It is in the place of what was added before the savepoint.
 TEST_F(ThreeStatements, ThatRowsWereLockedBeforeASavepointIsNotUndoneWithIt) {
 	begin(1);
-	trail.add(1, of(a, 0, kRowsLocked), "schema of some length", "name of some length");
+	add_named(1, of(a, 0, kRowsLocked), "schema of some length", "name of some length");
 	end();
 	lock(2, b, share);
 	lock(3, c, share, 2);
@@ -1478,7 +1478,7 @@ TEST_F(ThreeStatements, ThatRowsWereLockedBeforeASavepointIsNotUndoneWithIt) {
 TEST_F(ThreeStatements, WhatMakesWayRightBeforeASavepointLeavesItInPlace) {
 	lock(1, b, share);
 	begin(2);
-	trail.add(1, of(a, 0, kRowsLocked), "schema of some length", "name of some length");
+	add_named(1, of(a, 0, kRowsLocked), "schema of some length", "name of some length");
 	end();
 	lock(3, c, share, 2);
 	lock(4, 104, share, 3);
@@ -1492,7 +1492,7 @@ TEST_F(ThreeStatements, WhatMakesWayRightBeforeASavepointLeavesItInPlace) {
 TEST_F(ThreeStatements, ThatRowsWereLockedInASavepointIsUndoneWithIt) {
 	lock(1, b, share);
 	begin(2);
-	trail.add(2, of(a, 0, kRowsLocked), "schema of some length", "name of some length");
+	add_named(2, of(a, 0, kRowsLocked), "schema of some length", "name of some length");
 	end();
 	lock(3, c, share, 2);
 	lock(4, 104, share, 3);
@@ -1510,7 +1510,7 @@ TEST_F(ThreeStatements, ThatRowsWereLockedInASavepointIsUndoneWithIt) {
 TEST_F(ThreeStatements, OfAStatementAcrossASavepointHalfIsUndone) {
 	begin(1);
 	rows(a);
-	trail.add(2, of(b, 0, kRowsLocked), "schema of some length", "name of some length");
+	add_named(2, of(b, 0, kRowsLocked), "schema of some length", "name of some length");
 	end();
 	lock(2, c, share, 2);
 	lock(3, 104, share, 2);
@@ -1646,7 +1646,7 @@ TEST_F(TinyTrail, EvenWithAllFactsAStatementFitsWithARelationOfLongName) {
 	fill_facts();
 	begin(1, std::string(1000, 'x'));
 	run();
-	trail.add(1, of(a, share), std::string(40, 's'), std::string(8, 'n'));
+	add_named(1, of(a, share), std::string(40, 's'), std::string(8, 'n'));
 	publish();
 	EXPECT_EQ(who_locked(a), 1U);
 	EXPECT_GE(text(static_cast<Index>(seen().statements.size() - 1)).size(), 128U);
@@ -1768,12 +1768,78 @@ TEST_F(ShortTrail, OfThousandsOfRelationsTheStrongestAreKept) {
 	EXPECT_TRUE(trail.knows(of(2999, access_share)));
 }
 
+TEST_F(StatementTrailTest, AStatementThatRunsInALevelGoesWithIt) {
+	begin(1);
+	run(2);
+	add(a, share, 2);
+	roll_back(2);
+	EXPECT_EQ(told(), "");
+	EXPECT_TRUE(complete());
+	end();
+	EXPECT_EQ(told(), "");
+}
+
+TEST_F(StatementTrailTest, AClockSetBackLosesRows) {
+	trail.begin(1, {.at = 200, .text = "first"});
+	add(1, {a, row_exclusive, kRowsLocked});
+	trail.begin(1, {.at = 150, .text = "second"});
+	publish();
+	EXPECT_EQ(row_statement(seen(), a, 250), nullptr);
+	EXPECT_EQ(row_statement(seen(), a, 0), nullptr);
+}
+
+// Names of relations.
+
+TEST_F(StatementTrailTest, NamesOutliveTransactions) {
+	begin(1);
+	EXPECT_FALSE(trail.has_name(a));
+	add_named(1, of(a, share), "s", "first");
+	trail.clear();
+	EXPECT_TRUE(trail.has_name(a));
+	transaction = 2;
+	begin(2);
+	trail.add(1, of(a, share));
+	publish();
+	EXPECT_EQ(seen().relations.at(0).name, "first");
+}
+
+TEST_F(StatementTrailTest, NamesAreForgotten) {
+	begin(1);
+	trail.set_name(a, "s", "x");
+	trail.set_name(b, "s", "y");
+	trail.forget_name(a);
+	trail.forget_name(c);
+	EXPECT_FALSE(trail.has_name(a));
+	EXPECT_TRUE(trail.has_name(b));
+	trail.add(1, of(a, share));
+	publish();
+	EXPECT_EQ(seen().relations.at(0).name, "");
+	trail.forget_all_names();
+	EXPECT_FALSE(trail.has_name(b));
+}
+
+TEST_F(StatementTrailTest, ThousandsOfRelationsAreNotKeptForLong) {
+	for (std::uint32_t transaction_number = 1; transaction_number <= 3; ++transaction_number) {
+		transaction = transaction_number;
+		begin(transaction_number);
+		for (std::uint32_t oid = 1000; oid < 6000; ++oid) {
+			EXPECT_FALSE(trail.knows(of(oid, share)));
+			trail.set_name(oid, "s", "n");
+			trail.add(1, of(oid, share));
+			EXPECT_TRUE(trail.knows(of(oid, share)));
+		}
+		trail.clear();
+		EXPECT_FALSE(trail.has_name(1000));
+		EXPECT_FALSE(trail.knows(of(1000, share)));
+	}
+}
+
 // The end of a name that is cut off has the bytes that a statement's record begins with.
 TEST(StatementTrailNames, ThatLookLikeRecordsAreNone) {
 	for (const std::size_t most : {1, 2}) {
 		Recorder recorder(1 << 14, most);
 		recorder.begin(1);
-		recorder.trail.add(1, {a, 0, kRowsLocked}, "schema", "12\x01");
+		recorder.add_named(1, {a, 0, kRowsLocked}, "schema", "12\x01");
 		recorder.end();
 		for (std::uint32_t statement = 2; statement <= 5; ++statement) {
 			recorder.lock(statement, 100 + statement, share);

@@ -48,8 +48,8 @@ public:
 		trail.begin(transaction, statement(number, present_text));
 		publish();
 	}
-	void run() {
-		trail.run();
+	void run(unsigned level = 1) {
+		trail.run(level);
 		publish();
 	}
 	void end() {
@@ -75,8 +75,13 @@ public:
 	void rows(std::uint32_t oid, unsigned level = 1, RowUses ways = kRowsLocked) {
 		add(level, {oid, 0, ways});
 	}
+	void add_named(unsigned level, const StatementTrail::Relation& relation, std::string_view schema,
+	               std::string_view name) {
+		trail.set_name(relation.oid, schema, name);
+		trail.add(level, relation);
+	}
 	void add(unsigned level, const StatementTrail::Relation& relation) {
-		trail.add(level, relation, "s", "t" + std::to_string(relation.oid));
+		add_named(level, relation, "s", "t" + std::to_string(relation.oid));
 		EXPECT_TRUE(trail.knows(relation));
 		publish();
 	}

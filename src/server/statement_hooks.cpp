@@ -1,0 +1,375 @@
+// When a session's statements begin, run and end, by the server's hooks.
+//
+// A statement is what the client sent; what runs inside it (functions, triggers,
+// DO blocks, checks of foreign keys) counts for it. Outside transaction blocks
+// nothing is recorded: a transaction of one statement needs no trail. (A message
+// of several statements is a block too.)
+
+#include "statement_hooks.h"
+#include "settings.h"
+#include "trail_writer.h"
+
+extern "C" {
+#include "common/hashfn.h"
+#include "parser/analyze.h"
+}
+
+namespace unblock::server {
+
+namespace {
+
+post_parse_analyze_hook_type previous_parse = nullptr;
+ExecutorStart_hook_type previous_start = nullptr;
+ExecutorRun_hook_type previous_run = nullptr;
+ExecutorFinish_hook_type previous_finish = nullptr;
+ProcessUtility_hook_type previous_utility = nullptr;
+
+int nesting = 0; // runs that are under way, one inside the other
+
+const QueryDesc* started = nullptr; // the present statement's plan, if nothing else has begun since
+
+// --- statements that are parsed, and perhaps never run -----------------------------------------------
+
+// The parser locks what it looks at.
+class Parsed {
+public:
+	// False: another one had been parsed before, and has not begun.
+	bool add(const char* text) {
+		const uint64 hash = hash_of(text);
+		const bool alone = text_ == nullptr || hash == hash_;
+		text_ = text;
+		hash_ = hash;
+		return alone;
+	}
+	// A statement begins, by another copy of its text perhaps. False as above.
+	bool begin(const char* text) {
+		if (text_ == nullptr)
+			return true;
+		const bool same = text == text_ || hash_of(text) == hash_;
+		text_ = nullptr;
+		return same;
+	}
+	bool is_empty() const { return text_ == nullptr; }
+	void clear() { text_ = nullptr; }
+
+private:
+	static uint64 hash_of(const char* text) {
+		return hash_bytes_extended(reinterpret_cast<const unsigned char*>(text),
+		                           static_cast<int>(strlen(text)), 0);
+	}
+	const char* text_ = nullptr; // to be compared only: it may be gone
+	uint64 hash_ = 0;
+};
+
+Parsed sent_one;      // by the client
+Parsed inner_one;     // inside of its statement
+bool inner_ones_left; // some of those have not begun
+
+bool is_from_client(const char* text) {
+	return nesting == 0 && text == debug_query_string;
+}
+
+// Before the locks of a statement are noted: those that another one's parsing has left are not its own.
+void settle_parsed(const char* text, bool from_client) {
+	if (from_client) {
+		if (!sent_one.begin(text))
+			note_unexplained();
+	} else if (!inner_one.begin(text))
+		inner_ones_left = true;
+}
+
+// Called by parse_analyze_fixedparams() and its like (parser/analyze.c) for each statement, whoever parses
+// it: one that is prepared takes its locks here. Other extensions (pg_stat_statements) change the query's id,
+// not its locks.
+void on_parse(ParseState* state, Query* query, JumbleState* jumble) {
+	if (previous_parse)
+		previous_parse(state, query, jumble);
+	const char* text = state->p_sourcetext;
+	if (text == nullptr || !is_recording())
+		return;
+	if (!is_from_client(text))
+		inner_ones_left = !inner_one.add(text) || inner_ones_left;
+	else if (!sent_one.add(text))
+		note_unexplained();
+}
+
+// --- what the client sent ----------------------------------------------------------------------------
+
+// Whether all of a message is one statement, which then has the same place however it is told: a rule's part
+// of it has none.
+bool is_whole(const char* text, int place, int length) {
+	if (place != 0)
+		return place < 0;
+	const char* rest = length == 0 ? "" : text + length;
+	while (*rest == ';' || scanner_isspace(*rest))
+		++rest;
+	return *rest == '\0';
+}
+
+// Text of the server's own (a function that the planner evaluates, a deferred trigger) stands for the whole
+// message that it runs for; so does what a rule has made of one of its statements.
+void begin(const char* text, int place, int length, uint64 query_id) {
+	const char* message = debug_query_string == nullptr ? text : debug_query_string;
+	// A portal has a copy of its message's text.
+	const bool sent = text == message || strcmp(text, message) == 0;
+	settle_parsed(text, sent);
+	const bool whole = !sent || is_whole(message, place, length);
+	begin_statement({GetCurrentStatementStartTimestamp(), message, whole ? -1 : place, whole ? 0 : length,
+	                 sent ? query_id : pgstat_get_my_query_id()});
+}
+
+void begin(const QueryDesc* query) {
+	const PlannedStmt* plan = query->plannedstmt;
+	begin(query->sourceText, plan->stmt_location, plan->stmt_len, plan->queryId);
+}
+
+// --- running -----------------------------------------------------------------------------------------
+
+void leave() {
+	if (--nesting == 0)
+		end_statement();
+	publish_trail();
+}
+
+// (With PG_FINALLY() the compiler fears for a variable of that macro.)
+void guard_statement(void (*work)(void*), void* argument) {
+	++nesting;
+	PG_TRY();
+	{ work(argument); }
+	PG_CATCH();
+	{
+		leave();
+		PG_RE_THROW();
+	}
+	PG_END_TRY();
+	leave();
+}
+
+// What is left to note at the end of the client's statement.
+void note_end() {
+	note_write();
+	if (!inner_one.is_empty() || inner_ones_left)
+		note_held();
+	inner_one.clear();
+	inner_ones_left = false;
+}
+
+// Does what a hook is there for as a part of the present statement; an error passes through.
+template <class Work>
+void within_statement(Work work) {
+	guard_statement(
+	    [](void* argument) {
+		    (*static_cast<Work*>(argument))();
+		    if (nesting == 1)
+			    note_end();
+	    },
+	    &work);
+}
+
+void start_next(QueryDesc* query, int flags) {
+	if (previous_start)
+		previous_start(query, flags);
+	else
+		standard_ExecutorStart(query, flags);
+}
+
+// Called by ExecutorStart() (executor/execMain.c) for each plan that is about to run, a cursor's and a nested
+// statement's too: what a cursor fetches counts for the statement that has opened it. Other extensions
+// (auto_explain, pg_stat_statements) ask for instrumentation here, before ours or behind.
+void on_start(QueryDesc* query, int flags) {
+	start_next(query, flags);
+	if (!is_recording())
+		return;
+	if (nesting == 0) {
+		begin(query);
+		started = query;
+	} else
+		settle_parsed(query->sourceText, false);
+	note_planned(query->plannedstmt);
+	publish_trail();
+}
+
+void run_next(UNBLOCK_RUN_PARAMETERS) {
+	if (previous_run)
+		previous_run(UNBLOCK_RUN_ARGUMENTS);
+	else
+		standard_ExecutorRun(UNBLOCK_RUN_ARGUMENTS);
+}
+
+// Called by ExecutorRun() (executor/execMain.c) for each run of a plan; a cursor runs one piece by piece.
+// Other extensions count nesting and time here; they all call on, and an error of theirs passes through ours.
+void on_run(UNBLOCK_RUN_PARAMETERS) {
+	if (!is_recording()) {
+		run_next(UNBLOCK_RUN_ARGUMENTS);
+		return;
+	}
+	if (nesting == 0) {
+		if (query == started)
+			continue_statement(query->sourceText);
+		else
+			begin(query);
+	}
+	within_statement([&] { run_next(UNBLOCK_RUN_ARGUMENTS); });
+}
+
+void finish_next(QueryDesc* query) {
+	if (previous_finish)
+		previous_finish(query);
+	else
+		standard_ExecutorFinish(query);
+}
+
+// Called by ExecutorFinish() (executor/execMain.c) once for each plan that has run: it fires what triggers
+// are due after the statement. Of other extensions the same is true as for on_run().
+void on_finish(QueryDesc* query) {
+	const bool changes_nothing = query->operation == CMD_SELECT && !query->plannedstmt->hasModifyingCTE;
+	if (changes_nothing || !is_recording()) {
+		finish_next(query);
+		return;
+	}
+	if (nesting == 0) {
+		if (query == started)
+			continue_statement(query->sourceText);
+		else
+			begin(query);
+	}
+	within_statement([query] {
+		finish_next(query);
+		note_opened(query->estate);
+	});
+}
+
+// How the locks of a utility statement are found out.
+enum class Utility {
+	takes_none, // or its transaction ends with it
+	runs_plans, // which the other hooks see, or utility statements inside
+	takes_what_it_holds,
+};
+
+Utility kind_of(const Node* statement) {
+	switch (nodeTag(statement)) {
+	case T_TransactionStmt:
+	case T_VariableSetStmt:
+	case T_VariableShowStmt:
+	case T_ClosePortalStmt:
+	case T_DeallocateStmt:
+	case T_NotifyStmt:
+	case T_ListenStmt:
+	case T_UnlistenStmt:
+	case T_CheckPointStmt:
+	case T_LoadStmt:
+		return Utility::takes_none;
+	case T_ExecuteStmt:
+	case T_DeclareCursorStmt:
+	case T_FetchStmt:
+	case T_DoStmt:
+	case T_CallStmt:
+		return Utility::runs_plans;
+	default:
+		return Utility::takes_what_it_holds;
+	}
+}
+
+bool is_begin(const Node* statement) {
+	if (!IsA(statement, TransactionStmt))
+		return false;
+	const TransactionStmtKind kind = reinterpret_cast<const TransactionStmt*>(statement)->kind;
+	return kind == TRANS_STMT_BEGIN || kind == TRANS_STMT_START;
+}
+
+// A client that pipelines its messages may have run statements before BEGIN, which then belong to the block.
+void note_unseen(const PlannedStmt* statement, const char* text) {
+	if (!FirstSnapshotSet || !is_recording())
+		return;
+	begin(text, statement->stmt_location, statement->stmt_len, statement->queryId);
+	note_unexplained();
+	lose_rows();
+	end_statement();
+	publish_trail();
+}
+
+void utility_next(UNBLOCK_UTILITY_PARAMETERS) {
+	if (previous_utility)
+		previous_utility(UNBLOCK_UTILITY_ARGUMENTS);
+	else
+		standard_ProcessUtility(UNBLOCK_UTILITY_ARGUMENTS);
+}
+
+// Called by ProcessUtility() (tcop/utility.c) for each statement that has no plan, a nested one too. Other
+// extensions that handle a statement without calling on, before ours, hide it and its locks.
+void on_utility(UNBLOCK_UTILITY_PARAMETERS) {
+	const Node* utility = statement->utilityStmt;
+	const Utility kind = kind_of(utility);
+	if (kind == Utility::takes_none || !is_recording()) {
+		if (nesting == 0)
+			sent_one.clear();
+		const bool begins = is_begin(utility) && !IsTransactionBlock();
+		utility_next(UNBLOCK_UTILITY_ARGUMENTS);
+		if (begins)
+			note_unseen(statement, text);
+		return;
+	}
+	if (nesting == 0) {
+		begin(text, statement->stmt_location, statement->stmt_len, statement->queryId);
+		started = nullptr;
+	} else
+		settle_parsed(text, false);
+	note_analyzed(utility);
+	if (kind == Utility::takes_what_it_holds) {
+		note_unexplained();
+		run_statement();
+		publish_trail();
+	}
+	within_statement([&] {
+		utility_next(UNBLOCK_UTILITY_ARGUMENTS);
+		if (kind == Utility::takes_what_it_holds)
+			note_held();
+	});
+}
+
+// --- transactions ------------------------------------------------------------------------------------
+
+// Called by xact.c at the end of each transaction, before its locks are released; each extension's callback
+// by itself.
+void on_transaction_end(XactEvent event, void*) {
+	if (event != XACT_EVENT_COMMIT && event != XACT_EVENT_ABORT && event != XACT_EVENT_PREPARE)
+		return;
+	forget_transaction();
+	started = nullptr;
+	sent_one.clear();
+	inner_one.clear();
+	inner_ones_left = false;
+}
+
+// Called by xact.c for savepoints, and for the blocks of functions that catch exceptions.
+void on_savepoint_end(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
+	if (event == SUBXACT_EVENT_COMMIT_SUB)
+		release_level();
+	else if (event == SUBXACT_EVENT_ABORT_SUB) {
+		roll_back_level();
+		if (nesting == 0)
+			sent_one.clear(); // its locks are gone
+		inner_one.clear();
+	}
+}
+
+} // namespace
+
+void install_statement_hooks() {
+	if (settings.statement_trail == 0)
+		return;
+	previous_parse = post_parse_analyze_hook;
+	post_parse_analyze_hook = on_parse;
+	previous_start = ExecutorStart_hook;
+	ExecutorStart_hook = on_start;
+	previous_run = ExecutorRun_hook;
+	ExecutorRun_hook = on_run;
+	previous_finish = ExecutorFinish_hook;
+	ExecutorFinish_hook = on_finish;
+	previous_utility = ProcessUtility_hook;
+	ProcessUtility_hook = on_utility;
+	RegisterXactCallback(on_transaction_end, nullptr);
+	RegisterSubXactCallback(on_savepoint_end, nullptr);
+}
+
+} // namespace unblock::server
