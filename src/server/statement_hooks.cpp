@@ -33,19 +33,19 @@ const QueryDesc* started = nullptr; // the present statement's plan, if nothing 
 // The parser locks what it looks at.
 class Parsed {
 public:
-	// False: another one had been parsed before, and has not begun.
-	bool add(const char* text) {
-		const uint64 hash = hash_of(text);
-		const bool alone = text_ == nullptr || hash == hash_;
+	// False: another one had been parsed before, and has not begun. `copied`: it may begin by a copy of its
+	// text.
+	bool add(const char* text, bool copied) {
+		const bool alone = begin(text);
 		text_ = text;
-		hash_ = hash;
+		hash_ = copied ? hash_of(text) : 0;
 		return alone;
 	}
-	// A statement begins, by another copy of its text perhaps. False as above.
+	// A statement begins. False as above.
 	bool begin(const char* text) {
 		if (text_ == nullptr)
 			return true;
-		const bool same = text == text_ || hash_of(text) == hash_;
+		const bool same = text == text_ || (hash_ != 0 && hash_of(text) == hash_);
 		text_ = nullptr;
 		return same;
 	}
@@ -58,7 +58,7 @@ private:
 		                           static_cast<int>(strlen(text)), 0);
 	}
 	const char* text_ = nullptr; // to be compared only: it may be gone
-	uint64 hash_ = 0;
+	uint64 hash_ = 0;            // 0: not known
 };
 
 Parsed sent_one;      // by the client
@@ -85,11 +85,14 @@ void on_parse(ParseState* state, Query* query, JumbleState* jumble) {
 	if (previous_parse)
 		previous_parse(state, query, jumble);
 	const char* text = state->p_sourcetext;
-	if (text == nullptr || !is_recording())
+	const bool locks_nothing = state->p_rtable == NIL && !state->p_hasSubLinks && query->cteList == NIL;
+	if (locks_nothing || text == nullptr || !is_recording())
 		return;
+	// A message of the simple protocol, which has no parameters, runs by the text that it has parsed.
+	const bool copied = state->p_paramref_hook != nullptr;
 	if (!is_from_client(text))
-		inner_ones_left = !inner_one.add(text) || inner_ones_left;
-	else if (!sent_one.add(text))
+		inner_ones_left = !inner_one.add(text, true) || inner_ones_left;
+	else if (!sent_one.add(text, copied))
 		note_unexplained();
 }
 

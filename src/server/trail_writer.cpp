@@ -174,7 +174,7 @@ bool note_analyzed_part(Node* node, void*) {
 } // namespace
 
 bool is_recording() {
-	if (my_slot() == nullptr || !IsTransactionBlock())
+	if (!IsTransactionBlock() || (trail == nullptr && my_slot() == nullptr))
 		return false;
 	if (trail == nullptr)
 		open_trail();
