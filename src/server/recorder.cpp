@@ -156,7 +156,8 @@ constexpr char kFindTable[] =
 #define COLUMNS                                                                                              \
 	"id, at, kind, rule, limit_ms, measured_ms, pid, backend_type, backend_start, xact_start, datid, "       \
 	"datname, usesysid, usename, application_name, client_addr, state, backend_xid, locks_held, for_pid, "   \
-	"database, relation, relation_name, lock, mode, blocked_total, longest_wait_ms, waiters, chain, ended_at, waiting_ms, " \
+	"database, relation, relation_name, lock, mode, blocked_total, longest_wait_ms, waiters, chain, "        \
+	"ended_at, waiting_ms, "                                                                                 \
 	"idle_ms, outcome, outcome_ms, asked_by, function, query_id, query, "                                    \
 	"locking_query_id, locking_query, locking_query_at, revision"
 
