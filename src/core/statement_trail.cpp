@@ -82,6 +82,8 @@ int strength_of(const image::Relation& relation) noexcept {
 
 // Whether others tell of this relation both earlier and of a stronger lock.
 bool is_superseded(Words words, std::size_t place, const image::Relation& relation) {
+	if (relation.rows != 0)
+		return false;
 	bool earlier = false;
 	bool stronger = false;
 	each_record(words, image::kHeaderWords, [&](std::size_t at, image::Head head) {
@@ -92,17 +94,19 @@ bool is_superseded(Words words, std::size_t place, const image::Relation& relati
 			earlier = earlier || at < place;
 			stronger = stronger || strength_of(other) > strength_of(relation);
 		}
-		return true;
+		return !(earlier && stronger);
 	});
-	return earlier && stronger && relation.rows == 0;
+	return earlier && stronger;
 }
 
-// What is lost with a statement: 0 if others tell of all that it tells of.
-int strength_of_statement(Words words, std::size_t statement) {
+// What is lost with a statement: 0 if others tell of all that it tells of. From `enough` on it is not told
+// how much.
+int strength_of_statement(Words words, std::size_t statement, int enough) {
 	int strength = 0;
 	each_relation(words, statement, [&](std::size_t at, const image::Relation& relation) {
-		if (!is_superseded(words, at, relation))
-			strength = std::max(strength, strength_of(relation));
+		const int own = strength_of(relation);
+		if (strength < enough && own > strength && !is_superseded(words, at, relation))
+			strength = own;
 	});
 	return strength;
 }
@@ -115,11 +119,15 @@ StatementTrail::StatementTrail(std::size_t bytes, std::size_t statements)
 	present_.record = kNowhere;
 }
 
+void StatementTrail::belong_to(std::uint32_t transaction) noexcept {
+	if (transaction == transaction_)
+		return;
+	clear();
+	transaction_ = transaction;
+}
+
 void StatementTrail::begin(std::uint32_t transaction, const Statement& statement) noexcept {
-	if (transaction != transaction_) {
-		clear();
-		transaction_ = transaction;
-	}
+	belong_to(transaction);
 	const bool goes_on = present_.number != 0 && present_.statement.at == statement.at &&
 	                     present_.statement.place == statement.place;
 	// The clock was set back: what comes first is not known any more.
@@ -298,8 +306,6 @@ void StatementTrail::roll_back(unsigned level) noexcept {
 }
 
 void StatementTrail::clear() noexcept {
-	if (transaction_ == 0)
-		return;
 	if (!image_.empty())
 		touch(0);
 	resize(0);
@@ -429,7 +435,7 @@ bool StatementTrail::drop_statement(int strength) {
 	each_record(image_, image::kHeaderWords, [&](std::size_t at, image::Head head) {
 		if (head.kind != image::kStatement || at == present_.record)
 			return true;
-		const int own = strength_of_statement(image_, at);
+		const int own = strength_of_statement(image_, at, least + 1);
 		if (own < least || (own == least && least < strength)) {
 			weakest = at;
 			least = own;

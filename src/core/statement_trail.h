@@ -38,7 +38,11 @@ public:
 	static constexpr std::size_t kLeastBytes = 512;
 	StatementTrail(std::size_t bytes, std::size_t statements);
 
-	// A statement begins, or goes on; this comes before all else. O(1).
+	// What follows belongs to this transaction, and what was there before to none; this comes before all
+	// else. O(1).
+	void belong_to(std::uint32_t transaction) noexcept;
+
+	// A statement begins, or goes on. O(1).
 	void begin(std::uint32_t transaction, const Statement& statement) noexcept;
 
 	// It runs now, and which locks it takes will be known at its end: the image says so. Throws

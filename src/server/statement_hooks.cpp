@@ -30,7 +30,7 @@ const QueryDesc* started = nullptr; // the present statement's plan, if nothing 
 
 // --- statements that are parsed, and perhaps never run -----------------------------------------------
 
-// The parser locks what it looks at.
+// The last one that the client has sent and that has not begun. The parser has locked what it looks at.
 class Parsed {
 public:
 	// False: another one had been parsed before, and has not begun. `copied`: it may begin by a copy of its
@@ -38,6 +38,8 @@ public:
 	bool add(const char* text, bool copied) {
 		const bool alone = begin(text);
 		text_ = text;
+		at_ = GetCurrentStatementStartTimestamp();
+		level_ = GetCurrentTransactionNestLevel();
 		hash_ = copied ? hash_of(text) : 0;
 		return alone;
 	}
@@ -45,11 +47,16 @@ public:
 	bool begin(const char* text) {
 		if (text_ == nullptr)
 			return true;
-		const bool same = text == text_ || (hash_ != 0 && hash_of(text) == hash_);
+		const bool same =
+		    hash_ != 0 ? hash_of(text) == hash_ : text == text_ && at_ == GetCurrentStatementStartTimestamp();
 		text_ = nullptr;
 		return same;
 	}
-	bool is_empty() const { return text_ == nullptr; }
+	// A level of the transaction is undone, and what was locked there.
+	void roll_back(int level) {
+		if (level_ >= level)
+			text_ = nullptr;
+	}
 	void clear() { text_ = nullptr; }
 
 private:
@@ -58,43 +65,12 @@ private:
 		                           static_cast<int>(strlen(text)), 0);
 	}
 	const char* text_ = nullptr; // to be compared only: it may be gone
-	uint64 hash_ = 0;            // 0: not known
+	TimestampTz at_ = 0;
+	int level_ = 0;
+	uint64 hash_ = 0; // 0: not known
 };
 
-Parsed sent_one;      // by the client
-Parsed inner_one;     // inside of its statement
-bool inner_ones_left; // some of those have not begun
-
-bool is_from_client(const char* text) {
-	return nesting == 0 && text == debug_query_string;
-}
-
-// Before the locks of a statement are noted: those that another one's parsing has left are not its own.
-void settle_parsed(const char* text, bool from_client) {
-	if (from_client) {
-		if (!sent_one.begin(text))
-			note_unexplained();
-	} else if (!inner_one.begin(text))
-		inner_ones_left = true;
-}
-
-// Called by parse_analyze_fixedparams() and its like (parser/analyze.c) for each statement, whoever parses
-// it: one that is prepared takes its locks here. Other extensions (pg_stat_statements) change the query's id,
-// not its locks.
-void on_parse(ParseState* state, Query* query, JumbleState* jumble) {
-	if (previous_parse)
-		previous_parse(state, query, jumble);
-	const char* text = state->p_sourcetext;
-	const bool locks_nothing = state->p_rtable == NIL && !state->p_hasSubLinks && query->cteList == NIL;
-	if (locks_nothing || text == nullptr || !is_recording())
-		return;
-	// A message of the simple protocol, which has no parameters, runs by the text that it has parsed.
-	const bool copied = state->p_paramref_hook != nullptr;
-	if (!is_from_client(text))
-		inner_ones_left = !inner_one.add(text, true) || inner_ones_left;
-	else if (!sent_one.add(text, copied))
-		note_unexplained();
-}
+Parsed parsed;
 
 // --- what the client sent ----------------------------------------------------------------------------
 
@@ -111,19 +87,46 @@ bool is_whole(const char* text, int place, int length) {
 
 // Text of the server's own (a function that the planner evaluates, a deferred trigger) stands for the whole
 // message that it runs for; so does what a rule has made of one of its statements.
-void begin(const char* text, int place, int length, uint64 query_id) {
-	const char* message = debug_query_string == nullptr ? text : debug_query_string;
+// Returns whether it is text of the client's.
+bool begin(const char* text, int place, int length, uint64 query_id) {
+	const char* message = debug_query_string;
 	// A portal has a copy of its message's text.
 	const bool sent = text == message || strcmp(text, message) == 0;
-	settle_parsed(text, sent);
+	// The locks that another one's parsing has left are not its own.
+	if (sent && !parsed.begin(text))
+		note_unexplained();
 	const bool whole = !sent || is_whole(message, place, length);
 	begin_statement({GetCurrentStatementStartTimestamp(), message, whole ? -1 : place, whole ? 0 : length,
 	                 sent ? query_id : pgstat_get_my_query_id()});
+	return sent;
 }
 
-void begin(const QueryDesc* query) {
+bool begin(const QueryDesc* query) {
 	const PlannedStmt* plan = query->plannedstmt;
-	begin(query->sourceText, plan->stmt_location, plan->stmt_len, plan->queryId);
+	return begin(query->sourceText, plan->stmt_location, plan->stmt_len, plan->queryId);
+}
+
+// Called by parse_analyze_fixedparams() and its like (parser/analyze.c) for each statement, whoever parses
+// it: one that is prepared takes its locks here. What is parsed inside of a statement is that one's, run or
+// not. Other extensions (pg_stat_statements) change the query's id, not its locks.
+void on_parse(ParseState* state, Query* query, JumbleState* jumble) {
+	if (previous_parse)
+		previous_parse(state, query, jumble);
+	const char* text = state->p_sourcetext;
+	const bool locks_nothing = state->p_rtable == NIL && !state->p_hasSubLinks && query->cteList == NIL;
+	if (locks_nothing || text == nullptr || !is_recording())
+		return;
+	if (nesting == 0 && text == debug_query_string) {
+		// A message of the simple protocol, which has no parameters, runs by the text that it has parsed.
+		const bool copied = state->p_paramref_hook != nullptr;
+		if (!parsed.add(text, copied))
+			note_unexplained();
+	} else {
+		if (nesting == 0) // inside of the planner
+			begin(text, -1, 0, 0);
+		note_parsed(query);
+	}
+	publish_trail();
 }
 
 // --- running -----------------------------------------------------------------------------------------
@@ -148,15 +151,6 @@ void guard_statement(void (*work)(void*), void* argument) {
 	leave();
 }
 
-// What is left to note at the end of the client's statement.
-void note_end() {
-	note_write();
-	if (!inner_one.is_empty() || inner_ones_left)
-		note_held();
-	inner_one.clear();
-	inner_ones_left = false;
-}
-
 // Does what a hook is there for as a part of the present statement; an error passes through.
 template <class Work>
 void within_statement(Work work) {
@@ -164,7 +158,7 @@ void within_statement(Work work) {
 	    [](void* argument) {
 		    (*static_cast<Work*>(argument))();
 		    if (nesting == 1)
-			    note_end();
+			    note_write();
 	    },
 	    &work);
 }
@@ -183,12 +177,9 @@ void on_start(QueryDesc* query, int flags) {
 	start_next(query, flags);
 	if (!is_recording())
 		return;
-	if (nesting == 0) {
-		begin(query);
-		started = query;
-	} else
-		settle_parsed(query->sourceText, false);
-	note_planned(query->plannedstmt);
+	if (nesting == 0)
+		started = begin(query) ? query : nullptr;
+	note_planned(query->plannedstmt, (flags & EXEC_FLAG_EXPLAIN_ONLY) == 0);
 	publish_trail();
 }
 
@@ -282,7 +273,7 @@ bool is_begin(const Node* statement) {
 
 // A client that pipelines its messages may have run statements before BEGIN, which then belong to the block.
 void note_unseen(const PlannedStmt* statement, const char* text) {
-	if (!FirstSnapshotSet || !is_recording())
+	if (!is_recording() || !FirstSnapshotSet)
 		return;
 	begin(text, statement->stmt_location, statement->stmt_len, statement->queryId);
 	note_unexplained();
@@ -303,9 +294,7 @@ void utility_next(UNBLOCK_UTILITY_PARAMETERS) {
 void on_utility(UNBLOCK_UTILITY_PARAMETERS) {
 	const Node* utility = statement->utilityStmt;
 	const Utility kind = kind_of(utility);
-	if (kind == Utility::takes_none || !is_recording()) {
-		if (nesting == 0)
-			sent_one.clear();
+	if (!is_recording() || kind == Utility::takes_none) {
 		const bool begins = is_begin(utility) && !IsTransactionBlock();
 		utility_next(UNBLOCK_UTILITY_ARGUMENTS);
 		if (begins)
@@ -315,8 +304,7 @@ void on_utility(UNBLOCK_UTILITY_PARAMETERS) {
 	if (nesting == 0) {
 		begin(text, statement->stmt_location, statement->stmt_len, statement->queryId);
 		started = nullptr;
-	} else
-		settle_parsed(text, false);
+	}
 	note_analyzed(utility);
 	if (kind == Utility::takes_what_it_holds) {
 		note_unexplained();
@@ -339,9 +327,7 @@ void on_transaction_end(XactEvent event, void*) {
 		return;
 	forget_transaction();
 	started = nullptr;
-	sent_one.clear();
-	inner_one.clear();
-	inner_ones_left = false;
+	parsed.clear();
 }
 
 // Called by xact.c for savepoints, and for the blocks of functions that catch exceptions.
@@ -350,9 +336,7 @@ void on_savepoint_end(SubXactEvent event, SubTransactionId, SubTransactionId, vo
 		release_level();
 	else if (event == SUBXACT_EVENT_ABORT_SUB) {
 		roll_back_level();
-		if (nesting == 0)
-			sent_one.clear(); // its locks are gone
-		inner_one.clear();
+		parsed.roll_back(GetCurrentTransactionNestLevel());
 	}
 }
 

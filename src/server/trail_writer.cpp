@@ -21,7 +21,9 @@ using Relation = core::StatementTrail::Relation;
 Owned<core::StatementTrail>* trail = nullptr;
 core::TrailSlice* slice = nullptr;
 
-Source source; // of the present statement
+Source source;                                        // of the present statement
+bool had_written;                                     // when it began
+LocalTransactionId block = InvalidLocalTransactionId; // the transaction that is one, or was
 
 // Called by inval.c when the description of a relation has changed, or may have (InvalidOid: of any).
 void on_relation_change(Datum, Oid relation) {
@@ -37,7 +39,10 @@ void on_schema_change(Datum, int, uint32) {
 }
 
 void open_trail() {
-	auto* made = Owned<core::StatementTrail>::in(TopMemoryContext);
+	static Owned<core::StatementTrail>* place = nullptr; // one, however often memory is short
+	if (place == nullptr)
+		place = Owned<core::StatementTrail>::in(TopMemoryContext);
+	auto* made = place;
 	core_phase([made] {
 		made->make(trail_words() * sizeof(uint64), static_cast<std::size_t>(settings.statement_trail));
 	});
@@ -121,13 +126,16 @@ core::RowUses rows_locked(const PlannedStmt* plan, Index number, const RangeTblE
 
 // What the foreign keys of a changed relation point at: a check locks rows there.
 void note_foreign_keys(::Relation relation) {
+	if constexpr (compat::kForeignKeysAreQueries)
+		return; // on_start() has seen them
+	// The cache's own list may vanish while names are looked up.
+	List* referenced = NIL;
 	ListCell* cell;
-	foreach (cell, RelationGetFKeyList(relation)) {
-		const Oid referenced = static_cast<const ForeignKeyCacheInfo*>(lfirst(cell))->confrelid;
-		const bool is_new =
-		    !(*trail)->knows({.oid = referenced, .modes = core::bit(core::LockMode::row_share), .rows = 0});
-		note(referenced, RowShareLock, is_new || !compat::kForeignKeysAreQueries ? core::kRowsKeyLocked : 0);
-	}
+	foreach (cell, RelationGetFKeyList(relation))
+		referenced =
+		    lappend_oid(referenced, static_cast<const ForeignKeyCacheInfo*>(lfirst(cell))->confrelid);
+	foreach (cell, referenced)
+		note(lfirst_oid(cell), RowShareLock, core::kRowsKeyLocked);
 }
 
 // The partition that rows went to, and the partitioned tables above it.
@@ -174,14 +182,23 @@ bool note_analyzed_part(Node* node, void*) {
 } // namespace
 
 bool is_recording() {
-	if (!IsTransactionBlock() || (trail == nullptr && my_slot() == nullptr))
+	if (!IsTransactionBlock() || debug_query_string == nullptr || (trail == nullptr && my_slot() == nullptr))
+		return false;
+	// A function that catches errors has levels of its own, in a transaction of one statement too.
+	const LocalTransactionId transaction = compat::local_xid(MyProc);
+	if (level() == 1)
+		block = transaction;
+	else if (block != transaction)
 		return false;
 	if (trail == nullptr)
 		open_trail();
+	(*trail)->belong_to(transaction);
 	return true;
 }
 
 void begin_statement(const Source& statement) {
+	if (source.at != statement.at || source.place != statement.place)
+		had_written = TransactionIdIsValid(GetCurrentTransactionIdIfAny());
 	source = statement;
 	(*trail)->begin(compat::local_xid(MyProc),
 	                {.at = source.at, .place = source.place, .query_id = source.query_id, .text = {}});
@@ -201,7 +218,7 @@ void run_statement() {
 	core_phase([at_level] { (*trail)->run(at_level); });
 }
 
-void note_planned(const PlannedStmt* plan) {
+void note_planned(const PlannedStmt* plan, bool runs) {
 	Index number = 0;
 	ListCell* cell;
 	foreach (cell, plan->rtable) {
@@ -211,7 +228,7 @@ void note_planned(const PlannedStmt* plan) {
 			continue;
 		const Relation relation = {.oid = entry->relid,
 		                           .modes = core::bit(static_cast<core::LockMode>(entry->rellockmode)),
-		                           .rows = rows_locked(plan, number, entry)};
+		                           .rows = runs ? rows_locked(plan, number, entry) : core::RowUses{0}};
 		if (!(*trail)->knows(relation))
 			record(relation);
 	}
@@ -228,6 +245,10 @@ void note_opened(const EState* state) {
 	}
 }
 
+void note_parsed(Query* query) {
+	note_analyzed_part(reinterpret_cast<Node*>(query), nullptr);
+}
+
 void note_analyzed(const Node* statement) {
 	Node* query = nullptr;
 	if (IsA(statement, ExplainStmt))
@@ -241,7 +262,7 @@ void note_analyzed(const Node* statement) {
 void note_write() {
 	const Relation own_id = {
 	    .oid = core::kTransactionId, .modes = core::bit(core::LockMode::exclusive), .rows = 0};
-	if (TransactionIdIsValid(GetCurrentTransactionIdIfAny()) && !(*trail)->knows(own_id))
+	if (!had_written && TransactionIdIsValid(GetCurrentTransactionIdIfAny()) && !(*trail)->knows(own_id))
 		record(own_id);
 }
 
@@ -256,8 +277,10 @@ void note_unexplained() {
 
 void note_held() {
 	const RelationLocks held = unknown_locks();
-	for (int i = 0; i < held.count; ++i)
+	for (int i = 0; i < held.count; ++i) {
+		CHECK_FOR_INTERRUPTS();
 		record({.oid = held.locks[i].relation, .modes = held.locks[i].modes, .rows = 0});
+	}
 	pfree(held.locks);
 }
 

@@ -8,8 +8,9 @@
 
 namespace unblock::server {
 
-// Whether this process keeps a trail, and is in a transaction block. (Client sessions have slots, their
-// parallel workers have not.) All that follows is for such a moment only.
+// Whether this process keeps a trail, and runs a client's message in a transaction block. (Client sessions
+// have slots, their parallel workers have not.) All that follows is for such a moment only. To be asked at
+// the begin of each block.
 bool is_recording();
 
 // The place of a statement in the client's message, and what the server knows of it.
@@ -31,13 +32,15 @@ void end_statement();
 void run_statement();
 
 // The relations that a plan names, and rows there that it may lock. The plan is ready to run: the parser, the
-// planner or the plan cache has locked the relations.
-void note_planned(const PlannedStmt* plan);
+// planner or the plan cache has locked the relations. `runs`: it is not for EXPLAIN only.
+void note_planned(const PlannedStmt* plan, bool runs);
 
 // What a plan that has run has opened beside: partitions that rows went to, what foreign keys point at.
 void note_opened(const EState* state);
 
-// What the parser has locked for the query inside a utility statement (analyze.c, transformStmt()).
+// What the parser has locked: for a query, or for that inside of a utility statement (analyze.c,
+// transformStmt()).
+void note_parsed(Query* query);
 void note_analyzed(const Node* statement);
 
 // That the transaction, or the savepoint's level, has written.

@@ -29,6 +29,8 @@ CREATE TRIGGER audit AFTER INSERT ON watched FOR EACH ROW EXECUTE FUNCTION audit
 CREATE FUNCTION touch_a() RETURNS void LANGUAGE plpgsql AS 'BEGIN UPDATE a SET n = n + 1 WHERE id = 1; END';;
 CREATE FUNCTION undo_a() RETURNS void LANGUAGE plpgsql AS
 	$$BEGIN UPDATE a SET n = n + 1 WHERE id = 1; RAISE 'x'; EXCEPTION WHEN raise_exception THEN NULL; END$$;;
+CREATE FUNCTION changes_and_catches() RETURNS void LANGUAGE plpgsql AS
+	$$BEGIN UPDATE a SET n = n + 1 WHERE id = 2; EXCEPTION WHEN raise_exception THEN NULL; END$$;;
 CREATE FUNCTION fixed_a() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN RETURN (SELECT count(*) FROM a); END';;
 CREATE PROCEDURE change_a() LANGUAGE plpgsql AS 'BEGIN UPDATE a SET n = n + 1 WHERE id = 1; END';;
 CREATE FUNCTION slow(float8) RETURNS int VOLATILE LANGUAGE sql AS 'SELECT 1 FROM pg_sleep($1)';;
@@ -36,6 +38,8 @@ CREATE ROLE other LOGIN;;
 CREATE TABLE ruled (id int);;
 CREATE RULE instead AS ON DELETE TO ruled DO INSTEAD UPDATE a SET n = n + 1 WHERE id = 1;;
 CREATE RULE also AS ON UPDATE TO ruled DO ALSO INSERT INTO audit VALUES (1);;
+CREATE FUNCTION rows_of_a() RETURNS SETOF a STABLE LANGUAGE sql AS 'SELECT * FROM a';;
+CREATE FUNCTION fixed_outer() RETURNS int IMMUTABLE LANGUAGE plpgsql AS 'BEGIN PERFORM fixed_a(); RETURN 1; END';;
 CREATE FUNCTION open_a(where_id int, how text, OUT c refcursor) LANGUAGE plpgsql AS
 	$$BEGIN c := 'c'; OPEN c FOR EXECUTE format('SELECT * FROM a WHERE id >= %s ORDER BY id %s', where_id, how); END$$;;
 CREATE FUNCTION fetch_c() RETURNS int LANGUAGE plpgsql AS
@@ -108,9 +112,13 @@ names('DELETE of what a foreign key points at', [ 'DELETE FROM a WHERE id = 20',
 names('a trigger', [ 'INSERT INTO watched VALUES (1)', @selects ], 'LOCK TABLE audit', 'INSERT INTO watched VALUES (1)');
 names('a function', [ 'SELECT touch_a()', @selects ], $ALTER, 'SELECT touch_a()');
 names('a function that the planner calls', [ 'SELECT fixed_a()', 'SELECT 1' ], $ALTER, 'SELECT fixed_a()');
+names('what that one calls', [ 'SELECT fixed_outer()', 'SELECT 1' ], $ALTER, 'SELECT fixed_outer()');
+names('a function that becomes part of the plan', [ 'SELECT * FROM b', 'SELECT count(*) FROM rows_of_a()', 'SELECT 1' ], $ALTER, 'SELECT count(*) FROM rows_of_a()');
+names('it has not taken what was held before', [ 'SELECT * FROM a WHERE id = 1', 'SELECT count(*) FROM rows_of_a()' ], 'REINDEX INDEX a_pkey', undef);
 names('DO', [ 'DO $$BEGIN UPDATE a SET n = 1; END$$', @selects ], $ALTER, 'DO $$BEGIN UPDATE a SET n = 1; END$$');
 names('CALL', [ 'CALL change_a()', @selects ], $ALTER, 'CALL change_a()');
 names('EXPLAIN ANALYZE', [ "EXPLAIN ANALYZE $UPDATE", 'SELECT 1' ], $ALTER, "EXPLAIN ANALYZE $UPDATE");
+names('EXPLAIN locks no rows', [ 'EXPLAIN UPDATE a SET n = 1 WHERE id = 2', $UPDATE ], $ROW, $UPDATE);
 names('CREATE TABLE AS', [ 'CREATE TABLE c AS SELECT * FROM a' ], $ALTER, 'CREATE TABLE c AS SELECT * FROM a');
 names('PREPARE locks what it reads', [ 'PREPARE p AS SELECT * FROM a', 'SELECT 1' ], $ALTER, 'PREPARE p AS SELECT * FROM a');
 names('EXECUTE', [ "PREPARE p AS $UPDATE", 'EXECUTE p', 'SELECT 1' ], 'LOCK TABLE a IN SHARE MODE', "PREPARE p AS $UPDATE");
@@ -251,7 +259,32 @@ names('a row of a catalog', [ q(SELECT 1 FROM pg_class WHERE relname = 'old' FOR
 	$parse->('', 'SELECT * FROM a');
 	$query->('SELECT count(*) FROM a');
 	is($told->($ALTER), 'not known|', 'a lock that the parser took for another statement');
+	$query->('SELECT count(*) FROM b');
+	is($told->('LOCK TABLE b'), 'SELECT count(*) FROM b|true', 'but that one\'s own are known');
 	$query->('ROLLBACK');
+
+	for my $between (undef, 'SAVEPOINT s') {
+		$query->('BEGIN');
+		$parse->('', 'SELECT * FROM a /* 1 */');
+		$query->($between) if $between;
+		$parse->('', 'SELECT * FROM a /* 2 */');
+		$run->('');
+		is($told->($ALTER), 'not known|', 'one of two that were parsed' . ($between ? ", $between" : ''));
+		$query->('ROLLBACK');
+	}
+
+	# One transaction without a block: nothing is seen, nor told, of a part of it.
+	$parse->('u', 'UPDATE a SET n = 1 WHERE id = 1');
+	$parse->('f', 'SELECT changes_and_catches()');
+	for my $name (qw(u f)) {
+		$send->('B', "\0$name\0" . pack 'nnn', 0, 0, 0);
+		$send->('E', "\0" . pack 'N', 0);
+	}
+	$send->('H', '');
+	$server->wait_until("EXISTS (SELECT FROM pg_stat_activity WHERE application_name = 'raw' AND wait_event = 'ClientRead' AND query ~ 'changes')");
+	is($told->($ROW), 'not known|', 'a pipeline without BEGIN');
+	$send->('S', '');
+	$ready->();
 
 	$query->('BEGIN');
 	$parse->('p', 'UPDATE a SET n = 1 WHERE id = 1');
@@ -374,6 +407,10 @@ for my $mode (qw(extended prepared)) {
 		'statements that took locks or first wrote');
 	like($server->ask("SELECT lock FROM unblock.transaction_statements($session->{pid}) WHERE relation IS NULL"), qr/^transaction \d+$/, 'the first write');
 	like($server->ask("SELECT DISTINCT lock FROM unblock.transaction_statements($session->{pid}) WHERE lock ~ 'mine'"), qr/^relation pg_temp_\d+\.mine$/, 'a temporary table');
+
+	$session->query($_) for 'ROLLBACK', 'BEGIN', 'SAVEPOINT s', $UPDATE, 'ROLLBACK TO s', 'RELEASE s', 'SELECT 1';
+	is($server->ask("SELECT count(*) FROM unblock.transaction_statements($session->{pid})"), 0, 'a SELECT after a write that was undone has written nothing');
+	$session->query($_) for 'ROLLBACK', 'BEGIN', 'SELECT count(*) FROM b', $UPDATE;
 
 	my $other = $server->session(user => 'other');
 	is($other->query("SELECT DISTINCT query, at, query_id FROM unblock.transaction_statements($session->{pid})"), '<insufficient privilege>||', 'masked');
