@@ -52,7 +52,8 @@ public:
 		text_ = nullptr;
 		return same;
 	}
-	// A level of the transaction is undone, and what was locked there.
+	// A level of the transaction ends: what was locked there belongs to the one below, or is undone.
+	void release(int level) { level_ = std::min(level_, level - 1); }
 	void roll_back(int level) {
 		if (level_ >= level)
 			text_ = nullptr;
@@ -332,9 +333,10 @@ void on_transaction_end(XactEvent event, void*) {
 
 // Called by xact.c for savepoints, and for the blocks of functions that catch exceptions.
 void on_savepoint_end(SubXactEvent event, SubTransactionId, SubTransactionId, void*) {
-	if (event == SUBXACT_EVENT_COMMIT_SUB)
+	if (event == SUBXACT_EVENT_COMMIT_SUB) {
 		release_level();
-	else if (event == SUBXACT_EVENT_ABORT_SUB) {
+		parsed.release(GetCurrentTransactionNestLevel());
+	} else if (event == SUBXACT_EVENT_ABORT_SUB) {
 		roll_back_level();
 		parsed.roll_back(GetCurrentTransactionNestLevel());
 	}
