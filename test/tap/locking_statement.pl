@@ -20,6 +20,8 @@ CREATE TABLE old_1 () INHERITS (old);;
 CREATE TABLE parts (id int, k int) PARTITION BY LIST (k);;
 CREATE TABLE parts_1 PARTITION OF parts FOR VALUES IN (1);;
 CREATE TABLE parts_2 PARTITION OF parts FOR VALUES IN (2);;
+CREATE TABLE parts_3 PARTITION OF parts FOR VALUES IN (3) PARTITION BY LIST (id);;
+CREATE TABLE parts_3_1 PARTITION OF parts_3 DEFAULT;;
 INSERT INTO parts VALUES (1, 1);;
 CREATE VIEW a_view AS SELECT * FROM a;;
 CREATE SEQUENCE numbers;;
@@ -137,6 +139,7 @@ names('a comment in front', [ "/* why */ $UPDATE" ], $ALTER, "/* why */ $UPDATE"
 # --- partitions
 names('a partition that a row went to', [ 'INSERT INTO parts VALUES (2, 2)', 'SELECT 1' ], 'LOCK TABLE parts_2', 'INSERT INTO parts VALUES (2, 2)');
 names('the parent', [ 'INSERT INTO parts VALUES (2, 2)', 'SELECT 1' ], 'LOCK TABLE parts', 'INSERT INTO parts VALUES (2, 2)');
+names('a partitioned table between', [ 'INSERT INTO parts VALUES (1, 3)', 'SELECT 1' ], 'LOCK TABLE ONLY parts_3', 'INSERT INTO parts VALUES (1, 3)');
 names('a partition that a row moved to', [ 'UPDATE parts SET k = 2', 'SELECT 1' ], 'LOCK TABLE parts_2', 'UPDATE parts SET k = 2');
 names('a partition that is read', [ 'SELECT * FROM parts', 'SELECT 1' ], 'LOCK TABLE parts_1', 'SELECT * FROM parts');
 names('a partition that is updated', [ 'UPDATE parts SET id = 2 WHERE k = 1' ], 'LOCK TABLE parts_1 IN SHARE MODE', 'UPDATE parts SET id = 2 WHERE k = 1');
