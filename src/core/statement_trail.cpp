@@ -251,9 +251,13 @@ void StatementTrail::hold(std::uint32_t oid, ModeMask modes) {
 		set_incomplete();
 }
 
-void StatementTrail::lose_rows(Time since) noexcept {
+void StatementTrail::open_image() noexcept {
 	if (image_.empty())
 		append(image::Header{transaction_, 0, 0}, {}, {});
+}
+
+void StatementTrail::lose_rows(Time since) noexcept {
+	open_image();
 	auto header = record_at<image::Header>(image_, 0);
 	if (header.rows_lost_since != 0 && header.rows_lost_since <= since)
 		return;
@@ -263,8 +267,7 @@ void StatementTrail::lose_rows(Time since) noexcept {
 }
 
 void StatementTrail::set_incomplete() noexcept {
-	if (image_.empty())
-		append(image::Header{transaction_, 0, 0}, {}, {});
+	open_image();
 	auto header = record_at<image::Header>(image_, 0);
 	header.incomplete = 1;
 	replace(image_, 0, header);
@@ -333,8 +336,7 @@ void StatementTrail::touch(std::size_t word) noexcept {
 void StatementTrail::enter(unsigned level) {
 	if (level <= 1 || (!marks_.empty() && marks_.back().level >= level))
 		return;
-	if (image_.empty()) // what it says of the whole transaction is not undone
-		append(image::Header{transaction_, 0, 0}, {}, {});
+	open_image(); // what its header says of the whole transaction is not undone
 	marks_.push_back({level, image_.size(), undo_.size()});
 }
 
@@ -346,8 +348,7 @@ void StatementTrail::undo(const Undo& change) noexcept {
 }
 
 bool StatementTrail::record_statement(bool running) {
-	if (image_.empty())
-		append(image::Header{transaction_, 0, 0}, {}, {});
+	open_image();
 	while (statements_ >= most_statements_)
 		if (!drop_statement(kAnyStrength))
 			return false;
@@ -390,8 +391,7 @@ bool StatementTrail::has_room_for_fact() const noexcept {
 }
 
 bool StatementTrail::record_fact(std::uint16_t kind, std::uint32_t oid, std::uint16_t what) {
-	if (image_.empty())
-		append(image::Header{transaction_, 0, 0}, {}, {});
+	open_image();
 	if (free_words() < image::words(sizeof(image::Fact)) || !has_room_for_fact())
 		return false;
 	++facts_;

@@ -25,9 +25,10 @@ public:
 		Time at = 0;
 		int place = -1; // in the message; -1: all of it
 		std::uint64_t query_id = 0;
-		std::string_view text; // must live until end(); cut where room is short, perhaps inside a character
+		// Must live until end(); cut where room is short, perhaps inside a character. It can be left out of
+		// begin() and given when it is wanted.
+		std::string_view text;
 	};
-	// The text can be left out of begin(), and given when it is wanted.
 	struct Relation {
 		std::uint32_t oid = 0;
 		ModeMask modes = 0;
@@ -138,6 +139,7 @@ private:
 	bool drop_statement(int strength);
 	bool drop_relation(int strength);
 	void erase(std::size_t begin, std::size_t end) noexcept;
+	void open_image() noexcept;
 	void set_incomplete() noexcept;
 	void touch(std::size_t word) noexcept;
 	void resize(std::size_t words) noexcept { image_ = {memory_.data(), words}; }

@@ -107,6 +107,16 @@ bool begin(const QueryDesc* query) {
 	return begin(query->sourceText, plan->stmt_location, plan->stmt_len, plan->queryId);
 }
 
+// The client's statement whose plan runs or has run; nothing for a nested one.
+void go_on(const QueryDesc* query) {
+	if (nesting > 0)
+		return;
+	if (query == started)
+		continue_statement(query->sourceText);
+	else
+		begin(query);
+}
+
 // Called by parse_analyze_fixedparams() and its like (parser/analyze.c) for each statement, whoever parses
 // it: one that is prepared takes its locks here. What is parsed inside of a statement is that one's, run or
 // not. Other extensions (pg_stat_statements) change the query's id, not its locks.
@@ -198,12 +208,7 @@ void on_run(UNBLOCK_RUN_PARAMETERS) {
 		run_next(UNBLOCK_RUN_ARGUMENTS);
 		return;
 	}
-	if (nesting == 0) {
-		if (query == started)
-			continue_statement(query->sourceText);
-		else
-			begin(query);
-	}
+	go_on(query);
 	within_statement([&] { run_next(UNBLOCK_RUN_ARGUMENTS); });
 }
 
@@ -222,12 +227,7 @@ void on_finish(QueryDesc* query) {
 		finish_next(query);
 		return;
 	}
-	if (nesting == 0) {
-		if (query == started)
-			continue_statement(query->sourceText);
-		else
-			begin(query);
-	}
+	go_on(query);
 	within_statement([query] {
 		finish_next(query);
 		note_opened(query->estate);
