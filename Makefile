@@ -18,7 +18,7 @@ UNBLOCK_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pg_unbloc
 # Server headers count as system headers: they do not compile cleanly under -Wextra.
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -DPG_UNBLOCK_VERSION='"$(UNBLOCK_VERSION)"'
 PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow -Wno-register -fvisibility=hidden -fvisibility-inlines-hidden -MMD -MP
-SHLIB_LINK += -lstdc++
+SHLIB_LINK += -lstdc++ -Wl,--version-script=src/server/exports.map
 
 # Targets that do not need the server's build files to be there yet.
 SELF_CONTAINED := test stress never-early demo bench
@@ -27,6 +27,8 @@ PGXS := $(shell $(PG_CONFIG) --pgxs)
 override with_llvm := no
 include $(PGXS)
 -include $(OBJS:.o=.d)
+pg_unblock.so: src/server/exports.map
+src/server/version.o src/server/module.o: pg_unblock.control
 endif
 
 .PHONY: $(SELF_CONTAINED)

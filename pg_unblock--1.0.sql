@@ -10,6 +10,9 @@ CREATE FUNCTION unblock.version() RETURNS text
     AS 'MODULE_PATHNAME', 'pg_unblock_version';
 COMMENT ON FUNCTION unblock.version() IS 'Version of the library';
 
+-- Inside of a script it raises an error if the library is older than that.
+SELECT unblock.version();
+
 -- Reports: views over functions of the same name. Details of other users'
 -- sessions are masked as in pg_stat_activity.
 

@@ -178,9 +178,9 @@ bool locks_strongly(Tokens tokens, LockMode awaited) noexcept {
 }
 
 bool begins_migration(Tokens tokens, LockMode awaited) noexcept {
-	constexpr std::array<std::string_view, 12> kFirstWords = {"alter",   "create",  "drop",    "truncate",
-	                                                          "reindex", "cluster", "refresh", "comment",
-	                                                          "grant",   "revoke",  "import",  "reassign"};
+	constexpr std::array<std::string_view, 13> kFirstWords = {
+	    "alter",   "create",  "drop",  "truncate", "reindex", "cluster", "repack",
+	    "refresh", "comment", "grant", "revoke",   "import",  "reassign"};
 	const auto takes = [&tokens](std::string_view word) { return tokens.take(word); };
 	if (std::ranges::any_of(kFirstWords, takes))
 		return true;

@@ -158,7 +158,7 @@ void wait_for_ends(Outcome* outcomes, std::size_t count, core::Micros wait) {
 		if (std::none_of(outcomes, outcomes + count, is_awaited) || monotonic_now() >= deadline)
 			break;
 		WaitLatch(MyLatch, WL_LATCH_SET | WL_TIMEOUT | WL_EXIT_ON_PM_DEATH, kPollMilliseconds,
-		          compat::action_wait_event());
+		          PG_WAIT_EXTENSION);
 		ResetLatch(MyLatch);
 		CHECK_FOR_INTERRUPTS();
 	}

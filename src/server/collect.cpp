@@ -145,7 +145,7 @@ void warm_up_waiters() {
 		const PGPROC* proc = compat::proc_at(number);
 		if (proc->waitLock == nullptr)
 			continue;
-		touch(&proc->links);
+		touch(compat::queue_link(proc));
 		touch(&proc->xid);
 		touch(&proc->roleId);
 		touch(&proc->waitStart);

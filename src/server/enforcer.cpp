@@ -314,7 +314,7 @@ void take_place(Memory& memory) {
 		MemoryContextSwitchTo(TopMemoryContext);
 		MemoryContextReset(turn_context);
 		WaitLatch(MyLatch, WL_LATCH_SET | WL_EXIT_ON_PM_DEATH | (sleep >= 0 ? WL_TIMEOUT : 0), sleep,
-		          compat::enforcer_wait_event());
+		          PG_WAIT_EXTENSION);
 	}
 }
 
@@ -339,7 +339,7 @@ void register_enforcer() {
 extern "C" void pg_unblock_enforcer_main(Datum) {
 	pqsignal(SIGHUP, SignalHandlerForConfigReload);
 	pqsignal(SIGTERM, die);
-	pqsignal(SIGINT, SIG_IGN); // it runs no statement that could be canceled
+	unblock::server::compat::ignore_signal(SIGINT); // it runs no statement that could be canceled
 	BackgroundWorkerUnblockSignals();
 	BackgroundWorkerInitializeConnection(nullptr, nullptr, 0);
 	unblock::server::run();

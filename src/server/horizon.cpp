@@ -118,7 +118,7 @@ struct Slot {
 int read_slots(Slot* found) {
 	int count = 0;
 	LWLockAcquire(ReplicationSlotControlLock, LW_SHARED);
-	for (int i = 0; i < max_replication_slots; ++i) {
+	for (int i = 0; i < compat::slot_count(); ++i) {
 		ReplicationSlot* slot = &ReplicationSlotCtl->replication_slots[i];
 		if (!slot->in_use)
 			continue;
@@ -129,7 +129,7 @@ int read_slots(Slot* found) {
 		copy.catalog_xmin = slot->effective_catalog_xmin;
 		copy.name = slot->data.name;
 		copy.database = slot->data.database;
-		copy.pid = slot->active_pid;
+		copy.pid = compat::active_pid(slot);
 		SpinLockRelease(&slot->mutex);
 		if (counts && TransactionIdIsNormal(older(copy.xmin, copy.catalog_xmin)))
 			++count;
@@ -161,7 +161,7 @@ void fill_names(Horizon& horizon, const Names& names) {
 
 Horizon collect_horizon() {
 	auto* processes = allocate<Holding>(compat::process_count());
-	auto* slots = allocate<Slot>(max_replication_slots);
+	auto* slots = allocate<Slot>(compat::slot_count());
 	const TransactionId next = ReadNextTransactionId();
 	const int process_count = read_processes(processes);
 	const int slot_count = read_slots(slots);

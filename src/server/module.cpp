@@ -11,11 +11,9 @@
 #include "statement_hooks.h"
 
 extern "C" {
-PG_MODULE_MAGIC;
+UNBLOCK_MODULE_MAGIC;
 
 PGDLLEXPORT void _PG_init(void);
-PG_FUNCTION_INFO_V1(pg_unblock_version);
-PGDLLEXPORT Datum pg_unblock_version(PG_FUNCTION_ARGS);
 }
 
 void _PG_init(void) {
@@ -29,9 +27,4 @@ void _PG_init(void) {
 	install_statement_hooks();
 	if (!IsBinaryUpgrade)
 		register_enforcer();
-}
-
-Datum pg_unblock_version(PG_FUNCTION_ARGS) {
-	(void)fcinfo;
-	return CStringGetTextDatum(PG_UNBLOCK_VERSION);
 }

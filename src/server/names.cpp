@@ -15,7 +15,7 @@ namespace unblock::server {
 bool lock_if_free(Oid catalog) {
 	const LOCKTAG tag = relation_tag(catalog);
 	LOCALLOCK* lock;
-	switch (LockAcquireExtended(&tag, AccessShareLock, false, true, false, &lock)) {
+	switch (compat::acquire_if_free(tag, AccessShareLock, &lock)) {
 	case LOCKACQUIRE_NOT_AVAIL:
 		return false;
 	case LOCKACQUIRE_ALREADY_CLEAR:

@@ -2,6 +2,7 @@
 
 #include "rows.h"
 #include "memory.h"
+#include "version.h"
 
 extern "C" {
 #include "catalog/pg_type_d.h"
@@ -15,16 +16,13 @@ Rows::Rows(FunctionCallInfo call, Shape shape) {
 	InitMaterializedSRF(call, shape == Shape::scalar ? MAT_SRF_USE_EXPECTED_DESC : 0);
 	result_ = reinterpret_cast<ReturnSetInfo*>(call->resultinfo);
 	if (result_->setDesc->natts > kMostColumns)
-		elog(ERROR, "too many columns");
+		objects_do_not_fit();
 	row_context_ = AllocSetContextCreate(CurrentMemoryContext, "pg_unblock row", ALLOCSET_SMALL_SIZES);
 }
 
 void Rows::put(Datum value, bool is_null) {
-	// A script of another version than the module's may have declared other columns.
 	if (column_ >= result_->setDesc->natts)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-		                errmsg("the SQL objects of pg_unblock do not fit its library"),
-		                errhint("Run ALTER EXTENSION pg_unblock UPDATE.")));
+		objects_do_not_fit();
 	values_[column_] = value;
 	nulls_[column_] = is_null;
 	++column_;
@@ -102,9 +100,7 @@ void Rows::int4_array(const int32* values, int count) {
 
 void Rows::end_row() {
 	if (column_ != result_->setDesc->natts)
-		ereport(ERROR, (errcode(ERRCODE_DATATYPE_MISMATCH),
-		                errmsg("the SQL objects of pg_unblock do not fit its library"),
-		                errhint("Run ALTER EXTENSION pg_unblock UPDATE.")));
+		objects_do_not_fit();
 	tuplestore_putvalues(result_->setResult, result_->setDesc, values_, nulls_);
 	column_ = 0;
 	MemoryContextReset(row_context_);

@@ -120,7 +120,7 @@ void go_on(const QueryDesc* query) {
 // Called by parse_analyze_fixedparams() and its like (parser/analyze.c) for each statement, whoever parses
 // it: one that is prepared takes its locks here. What is parsed inside of a statement is that one's, run or
 // not. Other extensions (pg_stat_statements) change the query's id, not its locks.
-void on_parse(ParseState* state, Query* query, JumbleState* jumble) {
+void on_parse(ParseState* state, Query* query, compat::Jumble* jumble) {
 	if (previous_parse)
 		previous_parse(state, query, jumble);
 	const char* text = state->p_sourcetext;

@@ -34,7 +34,7 @@ void on_relation_change(Datum, Oid relation) {
 }
 
 // The same for schemas.
-void on_schema_change(Datum, int, uint32) {
+void on_schema_change(Datum, compat::CacheId, uint32) {
 	(*trail)->forget_all_names();
 }
 
