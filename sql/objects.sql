@@ -38,17 +38,19 @@ WHERE attrelid = 'unblock.incident'::regclass AND attnum > 0 AND proname = 'inci
 GROUP BY proargnames, proallargtypes;
 
 -- Every object has a comment, and everybody may use it, but for pause(), resume(), metrics and the table.
+-- (From 17 on row types are members too.)
 SELECT pg_describe_object(classid, objid, 0) AS without_comment
 FROM pg_depend
 WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_unblock') AND deptype = 'e'
-	AND obj_description(objid, classid::regclass::name) IS NULL;
+	AND classid <> 'pg_type'::regclass AND obj_description(objid, classid::regclass::name) IS NULL;
 CREATE ROLE regress_unblock_user;
 SELECT count(*) AS objects, count(*) FILTER (WHERE CASE classid
 		WHEN 'pg_namespace'::regclass THEN has_schema_privilege('regress_unblock_user', objid, 'USAGE')
 		WHEN 'pg_class'::regclass THEN has_table_privilege('regress_unblock_user', objid, 'SELECT')
 		WHEN 'pg_proc'::regclass THEN has_function_privilege('regress_unblock_user', objid, 'EXECUTE') END) AS usable
 FROM pg_depend
-WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_unblock') AND deptype = 'e';
+WHERE refobjid = (SELECT oid FROM pg_extension WHERE extname = 'pg_unblock') AND deptype = 'e'
+	AND classid <> 'pg_type'::regclass;
 SELECT has_schema_privilege('regress_unblock_user', 'unblock', 'CREATE') AS may_create;
 
 -- The reports answer when nothing is wrong, in a read-only transaction too.

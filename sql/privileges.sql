@@ -45,7 +45,9 @@ SELECT usename, state, outcome, detail FROM unblock.terminate(:pid, now());
 SELECT usename, state, outcome, detail FROM unblock.cancel(:pid);
 SELECT usename, state, outcome, detail FROM unblock.terminate_idle('0', dry_run => true);
 SELECT usename, state, outcome, detail FROM unblock.terminate_idle('0');
+\set VERBOSITY sqlstate
 SELECT pg_terminate_backend(:pid);
+\set VERBOSITY default
 
 -- pg_monitor is told.
 SET ROLE regress_unblock_monitor;

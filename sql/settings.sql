@@ -24,8 +24,10 @@ SET pg_unblock.idle_in_transaction_limit = '1.5h';
 SHOW pg_unblock.idle_in_transaction_limit;
 
 -- Out of range, no number, no unit of time.
+\set VERBOSITY sqlstate
 SET pg_unblock.idle_blocker_limit = -1;
 SET pg_unblock.idle_blocker_limit = '-5s';
+\set VERBOSITY default
 SET pg_unblock.idle_blocker_limit = '25d';
 SET pg_unblock.idle_blocker_limit = '5 parsecs';
 SET pg_unblock.idle_blocker_limit = 'never';
@@ -66,7 +68,9 @@ ALTER SYSTEM SET pg_unblock.idle_blocker_limit = '5';
 ALTER SYSTEM SET pg_unblock.mode = 'enforced';
 ALTER SYSTEM SET pg_unblock.max_actions_per_minute = -1;
 ALTER SYSTEM SET pg_unblock.report_after = '5';
+\set VERBOSITY sqlstate
 ALTER SYSTEM SET pg_unblock.history_retention = '-1d';
+\set VERBOSITY default
 SELECT count(*) FROM pg_file_settings WHERE name LIKE 'pg\_unblock.%';
 
 -- SET LOCAL ends with its transaction.

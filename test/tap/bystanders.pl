@@ -120,7 +120,7 @@ hold('published', dbname => 'subscriber');
 $server->ask('INSERT INTO published VALUES (1)');
 $server->wait_until(
 	"EXISTS (SELECT FROM pg_stat_activity
-		WHERE backend_type = 'logical replication worker' AND datname = 'subscriber' AND wait_event_type = 'Lock')");
+		WHERE backend_type ~ '^logical replication (apply )?worker' AND datname = 'subscriber' AND wait_event_type = 'Lock')");
 behind_the_queue('published', dbname => 'subscriber');
 
 # --- all limits at once
@@ -158,7 +158,7 @@ is($server->wait_for_action($busy, $position)->{rule}, 'active_blocker_limit', '
 $server->wait_for_turn;
 
 like($before, qr/^autovacuum worker.*\nautovacuum worker/m, 'autovacuum workers were there');
-like($before, qr/^(?:logical replication worker.*\n){1}/m, 'one of logical replication');
+like($before, qr/^(?:logical replication (?:apply )?worker.*\n){1}/m, 'one of logical replication');
 like($before, qr/^(?:parallel worker.*\n){4}/m, 'parallel workers');
 like($before, qr/^(?:walsender.*\n){4}/m, 'walsenders');
 is(bystanders(), $before, 'and the very same are there afterwards');

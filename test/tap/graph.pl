@@ -229,8 +229,8 @@ for my $text (sort keys %clients) {
 	my $drawn = $graph->{nodes}{ $clients{$text}{pid} }{drawn};
 	my $shown = on_one_line($text);
 	is(statement_as_drawn($graph, $clients{$text}) =~ s/\n/ /gr, "SELECT /*$shown*/ FROM texts", "a statement: $shown");
-	# The server itself makes question marks of control characters in names.
-	my $app = $text =~ s/[^\x20-\x7e]/?/gr;
+	# The server itself makes question marks of control characters in names, from 16 on their numbers.
+	my $app = $text =~ s/[^\x20-\x7e]/$server->pg_version < 16 ? '?' : sprintf '\\x%02x', ord $&/ger;
 	like($drawn, qr/^\d+ \w+\@postgres \(\Q$app\E\)$/m, "an application: $shown");
 }
 

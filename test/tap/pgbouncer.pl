@@ -128,7 +128,7 @@ sub is_as_shown {
 	my ($got, $shown, $what) = @_;
 	my ($pattern, @learned, $position) = ('');
 	$shown = squeeze($shown);
-	while ($shown =~ /$VALUE|(?<rest>…)/g) {
+	while ($shown =~ /$VALUE|(?<rest>\h?…)/g) {
 		my ($kind, $value) = %+;
 		$pattern .= quotemeta substr $shown, $position // 0, $-[0] - ($position // 0);
 		$position = $+[0];

@@ -531,9 +531,10 @@ sub _read_until {
 	my ($self, $has_it) = @_;
 	my $deadline = time + $PostgreSQL::Test::Utils::timeout_default;
 	while (my @streams = grep { !$_->{ended} && !$has_it->($_) } @{$self}{qw(output errors)}) {
-		my $left  = $deadline - time;
-		my @ready = $left > 0 ? IO::Select->new(map { $_->{handle} } @streams)->can_read($left) : ();
-		die "timed out waiting for psql; so far: $self->{output}{text}$self->{errors}{text}" unless @ready;
+		my $left = $deadline - time;
+		die "timed out waiting for psql; so far: $self->{output}{text}$self->{errors}{text}" if $left <= 0;
+		# Nothing, too, when a signal has come in between.
+		my @ready = IO::Select->new(map { $_->{handle} } @streams)->can_read($left);
 		for my $stream (@streams) {
 			next unless grep { $_ == $stream->{handle} } @ready;
 			$stream->{ended} = 1 unless sysread $stream->{handle}, $stream->{text}, 65536, length $stream->{text};

@@ -71,7 +71,7 @@ sub wait_for_value {
 			@samples = $self->query($promql);
 			return @samples == 1 && $is_it->($samples[0]{value});
 		});
-	} // die "$@; at last it was: " . JSON::PP->new->canonical->encode(\@samples);
+	} // die "$@; at last it was: " . JSON::PP->new->canonical->encode(\@samples) . "\n" . $self->log("exporter.log") . $self->log("prometheus.log");
 }
 
 sub api {
