@@ -20,7 +20,7 @@ $$;
 DO
 $$
 BEGIN
-	FOR i IN 1..40 LOOP
+	FOR i IN 1..300 LOOP
 		EXECUTE format('CREATE TABLE regress_unblock_%s ()', i);
 	END LOOP;
 END
@@ -30,7 +30,7 @@ BEGIN ISOLATION LEVEL SERIALIZABLE;
 DO
 $$
 BEGIN
-	FOR i IN 1..40 LOOP
+	FOR i IN 1..300 LOOP
 		EXECUTE format('TABLE regress_unblock_%s', i);
 	END LOOP;
 END
@@ -60,7 +60,7 @@ SELECT * FROM unblock.locks_held(2147483647);
 DO
 $$
 BEGIN
-	FOR i IN 1..40 LOOP
+	FOR i IN 1..300 LOOP
 		EXECUTE format('DROP TABLE regress_unblock_%s', i);
 	END LOOP;
 END

@@ -42,7 +42,7 @@ $server->ask('ALTER TABLE old SET (autovacuum_freeze_max_age = 100000)');
 sub worker_on {
 	my ($table) = @_;
 	my $worker = "SELECT pid FROM pg_locks JOIN pg_stat_activity USING (pid)
-		WHERE backend_type = 'autovacuum worker' AND wait_event = 'BufferPin'
+		WHERE backend_type = 'autovacuum worker' AND wait_event IN ('BufferPin', 'BufferCleanup')
 		AND relation = '$table'::regclass AND mode = 'ShareUpdateExclusiveLock'";
 	$server->wait_until("EXISTS ($worker)");
 	return $server->ask($worker);

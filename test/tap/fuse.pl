@@ -7,7 +7,7 @@ use lib "$FindBin::RealBin/lib";
 use PgUnblock;
 use Test::More;
 
-my $WARNING = qr/WARNING:  pg_unblock stopped ending sessions after 2 in one minute/;
+my $WARNING = qr/WARNING:  pg_unblock: stopped ending sessions after 2 actions in one minute/;
 
 my $server   = PgUnblock->preloaded('main', 'pg_unblock.max_actions_per_minute = 2');
 my @sessions = map { $server->idle_session('SELECT 1') } 1 .. 5;

@@ -123,7 +123,7 @@ is_overcome('read-only',
 
 # --- no place for a worker: one is the enforcer's, one the logical replication launcher's, the third in use
 my $parallel = $server->session(
-	options => '-c ' . ($server->pg_version < 16 ? 'force_parallel_mode' : 'debug_parallel_query') . '=on');
+	options => '-c ' . ($server->major < 16 ? 'force_parallel_mode' : 'debug_parallel_query') . '=on');
 is_overcome('no slot',
 	sub {
 		$parallel->begin_statement('SELECT pg_sleep(3600)');

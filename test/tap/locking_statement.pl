@@ -125,7 +125,8 @@ names('CREATE TABLE AS', [ 'CREATE TABLE c AS SELECT * FROM a' ], $ALTER, 'CREAT
 names('PREPARE locks what it reads', [ 'PREPARE p AS SELECT * FROM a', 'SELECT 1' ], $ALTER, 'PREPARE p AS SELECT * FROM a');
 names('EXECUTE', [ "PREPARE p AS $UPDATE", 'EXECUTE p', 'SELECT 1' ], 'LOCK TABLE a IN SHARE MODE', "PREPARE p AS $UPDATE");
 names('the part of a message', [ "SELECT 1\\; $UPDATE\\; SELECT 2" ], $ALTER, $UPDATE);
-names('a comment in front', [ "/* why */ $UPDATE" ], $ALTER, "/* why */ $UPDATE");
+# From 18 on the server counts a comment in front no part of a statement.
+names('a comment in front', [ "/* why */ $UPDATE" ], $ALTER, ($server->major < 18 ? '/* why */ ' : '') . $UPDATE);
 
 # A prepared statement from before the transaction.
 {
@@ -346,7 +347,9 @@ is_running('a lock from before what runs', [ 'BEGIN', "SELECT nextval('numbers')
 	$committer->begin_statement('COMMIT');
 	$server->wait_until("EXISTS (SELECT FROM pg_locks WHERE pid = $committer->{pid} AND NOT granted)");
 	my $waiting = wait_with('LOCK TABLE a IN EXCLUSIVE MODE');
-	like($server->ask("SELECT locking_query FROM unblock.blocking_chains WHERE pid = $committer->{pid}"), qr/^COMMIT;?$/, 'COMMIT');
+	# From 19 on these checks run no queries, and nobody sees them.
+	like($server->ask("SELECT locking_query FROM unblock.blocking_chains WHERE pid = $committer->{pid}"),
+		$server->major < 19 ? qr/^COMMIT;?$/ : qr/^$/, 'COMMIT');
 	$holder->query('ROLLBACK');
 	$committer->end_statement;
 	$waiting->end_statement;

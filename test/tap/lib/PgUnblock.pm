@@ -107,6 +107,12 @@ sub wait_for {
 	}
 }
 
+# 19 for 19.1 and for 19rc1, which pg_version() counts as older than 19.
+sub major {
+	my ($self) = @_;
+	return $self->pg_version =~ /^(\d+)/ ? $1 : die 'no version';
+}
+
 sub enforcer_pid {
 	my ($self) = @_;
 	return $self->ask("SELECT pid FROM pg_stat_activity WHERE backend_type = '$ENFORCER'");
