@@ -113,9 +113,10 @@ std::vector<ChainRow> chain_of(std::span<const ChainRow> rows, Index node) {
 	const auto found = std::ranges::find(rows, node, &ChainRow::node);
 	if (found == rows.end())
 		return {};
-	const auto chain = std::ranges::equal_range(rows, found->chain, {}, &ChainRow::chain);
-	std::vector<ChainRow> copy(chain.begin(), chain.end());
-	const auto first = static_cast<Index>(chain.begin() - rows.begin());
+	const auto begin = std::ranges::lower_bound(rows, found->chain, {}, &ChainRow::chain);
+	const auto end = std::ranges::upper_bound(rows, found->chain, {}, &ChainRow::chain);
+	std::vector<ChainRow> copy(begin, end);
+	const auto first = static_cast<Index>(begin - rows.begin());
 	for (ChainRow& row : copy) {
 		row.chain = 1;
 		if (row.parent != kNone)

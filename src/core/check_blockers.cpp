@@ -212,6 +212,7 @@ void Blockers::deadlocks() {
 			deadlock.best = row.node;
 	}
 	std::vector<const Deadlock*> worst_first;
+	worst_first.reserve(all.size());
 	for (const auto& [number, deadlock] : all)
 		worst_first.push_back(&deadlock);
 	const auto blocked = [this](const Deadlock* one) { return graph_.node(one->best).blocked_total; };

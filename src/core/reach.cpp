@@ -448,6 +448,7 @@ private:
 		}
 		std::sort(found.rbegin(), found.rend());
 		std::vector<Index> sets;
+		sets.reserve(found.size());
 		for (const auto& [top, set] : found)
 			sets.push_back(set);
 		return sets;

@@ -181,11 +181,13 @@ void tell_fuse(const core::Turn& turn) {
 		return;
 	count(kFuseBlown);
 	record_fuse();
-	ereport(
-	    WARNING,
-	    (errmsg("pg_unblock stopped ending sessions after %d in one minute", settings.max_actions_per_minute),
-	     errdetail("More have broken their limits. Enforcement goes on when the minute has passed."),
-	     errhint("If so many ends are intended, raise pg_unblock.max_actions_per_minute.")));
+	ereport(WARNING,
+	        (errmsg_plural("pg_unblock: stopped ending sessions after %d action in one minute",
+	                       "pg_unblock: stopped ending sessions after %d actions in one minute",
+	                       static_cast<unsigned long>(settings.max_actions_per_minute),
+	                       settings.max_actions_per_minute),
+	         errdetail("More have broken their limits. Enforcement goes on when the minute has passed."),
+	         errhint("If so many ends are intended, raise pg_unblock.max_actions_per_minute.")));
 }
 
 std::optional<core::Micros> sooner(std::optional<core::Micros> a, std::optional<core::Micros> b) {

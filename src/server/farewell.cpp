@@ -193,6 +193,7 @@ void set_condition(ErrorData* error, const Farewell& note) {
 void explain(ErrorData* error, const Farewell& note) {
 	const MemoryContext before = MemoryContextSwitchTo(error->assoc_context);
 	error->detail = detail_text(note);
+	error->detail_log = nullptr; // from 19 on: which process has sent the signal
 	if (note.asked == Farewell::Asked::by_limit) {
 		error->hint = pstrdup(hint_text(note));
 		set_condition(error, note);

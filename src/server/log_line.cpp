@@ -17,6 +17,14 @@ void add_text(StringInfo line, const char* key, const char* value) {
 	escape_json(line, value);
 }
 
+// From a minute on it has a space in it: then it is a text.
+void add_length(StringInfo line, const char* key, const char* length) {
+	if (strchr(length, ' ') != nullptr)
+		add_text(line, key, length);
+	else
+		appendStringInfo(line, " %s=%s", key, length);
+}
+
 void add_names(StringInfo line, const Incident& incident) {
 	if (incident.pid != 0)
 		appendStringInfo(line, " pid=%d", incident.pid);
@@ -67,16 +75,16 @@ const char* action_line(const Incident& incident, const Farewell& farewell, cons
 	const auto setting = core::setting(incident.rule);
 	StringInfoData line;
 	initStringInfo(&line);
-	appendStringInfo(&line, "pg_unblock: action=%s rule=%.*s limit=%s measured=%s", kind_name(incident.kind),
-	                 static_cast<int>(setting.size()), setting.data(),
-	                 limit_text(incident.rule, incident.limit).text,
-	                 measured_text(incident.rule, incident.measured).text);
+	appendStringInfo(&line, "pg_unblock: action=%s rule=%.*s", kind_name(incident.kind),
+	                 static_cast<int>(setting.size()), setting.data());
+	add_length(&line, "limit", limit_text(incident.rule, incident.limit).text);
+	add_length(&line, "measured", measured_text(incident.rule, incident.measured).text);
 	add_session(&line, incident);
 	appendStringInfo(&line, " blocked=%u", farewell.blocked);
 	if (farewell.preempting != 0)
 		appendStringInfo(&line, " for=%d", farewell.preempting);
 	if (farewell.since_cancel > 0)
-		appendStringInfo(&line, " canceled_before=%s", duration_text(farewell.since_cancel).text);
+		add_length(&line, "canceled_before", duration_text(farewell.since_cancel).text);
 	if (farewell.has_lock)
 		add_lock(&line, incident);
 	add_text(&line, "query", query);
@@ -85,9 +93,9 @@ const char* action_line(const Incident& incident, const Farewell& farewell, cons
 }
 
 void log_action(const char* line, uint64 incident) {
-	ereport(LOG, (incident == 0 ? errmsg_internal("%s", line)
-	                            : errmsg_internal("%s incident=%s", line, incident_id(incident)),
-	              errhidestmt(true)));
+	ereport(LOG_SERVER_ONLY, (incident == 0 ? errmsg_internal("%s", line)
+	                                        : errmsg_internal("%s incident=%s", line, incident_id(incident)),
+	                          errhidestmt(true)));
 }
 
 void log_manual_action(const Farewell& note, int pid, const char* victim_role, uint64 incident) {
@@ -105,7 +113,7 @@ void log_pause(core::Micros length, uint64 incident) {
 	StringInfoData line;
 	initStringInfo(&line);
 	appendStringInfoString(&line, "pg_unblock: action=pause");
-	add_text(&line, "for", duration_text(length).text);
+	add_length(&line, "for", duration_text(length).text);
 	add_text(&line, "by", current_role_name());
 	log_action(line.data, incident);
 }
@@ -123,7 +131,8 @@ void log_episode_begin(const Incident& incident, uint64 number) {
 	initStringInfo(&line);
 	appendStringInfoString(&line, "pg_unblock: episode=begin");
 	add_session(&line, incident);
-	appendStringInfo(&line, " blocked=%u lasted=%s", incident.blocked, duration_text(incident.measured).text);
+	appendStringInfo(&line, " blocked=%u", incident.blocked);
+	add_length(&line, "lasted", duration_text(incident.measured).text);
 	if (incident.has_lock)
 		add_lock(&line, incident);
 	add_text(&line, "query", incident.query);
@@ -136,8 +145,9 @@ void log_episode_end(const Incident& incident, uint64 number) {
 	initStringInfo(&line);
 	appendStringInfoString(&line, "pg_unblock: episode=end");
 	add_names(&line, incident);
-	appendStringInfo(&line, " lasted=%s peak=%u waiting=%s", duration_text(incident.measured).text,
-	                 incident.blocked, duration_text(incident.waiting).text);
+	add_length(&line, "lasted", duration_text(incident.measured).text);
+	appendStringInfo(&line, " peak=%u", incident.blocked);
+	add_length(&line, "waiting", duration_text(incident.waiting).text);
 	add_text(&line, "outcome", outcome_name(incident.outcome));
 	log_action(line.data, number);
 }

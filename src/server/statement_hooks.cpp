@@ -277,9 +277,7 @@ void note_unseen(const PlannedStmt* statement, const char* text) {
 	if (!is_recording() || !FirstSnapshotSet)
 		return;
 	begin(text, statement->stmt_location, statement->stmt_len, statement->queryId);
-	note_unexplained();
-	lose_rows();
-	end_statement();
+	end_unseen();
 	publish_trail();
 }
 

@@ -186,13 +186,19 @@ bool is_recording() {
 		return false;
 	// A function that catches errors has levels of its own, in a transaction of one statement too.
 	const LocalTransactionId transaction = compat::local_xid(MyProc);
+	const bool is_known = block == transaction;
 	if (level() == 1)
 		block = transaction;
-	else if (block != transaction)
+	else if (!is_known)
 		return false;
 	if (trail == nullptr)
 		open_trail();
 	(*trail)->belong_to(transaction);
+	// From 18 on a pipeline becomes a block with its second statement (postgres.c, start_xact_command()).
+	if (!is_known && (MyXactFlags & XACT_FLAGS_PIPELINING) != 0) {
+		begin_statement({GetCurrentTransactionStartTimestamp(), debug_query_string, -1, 0, 0});
+		end_unseen();
+	}
 	return true;
 }
 
@@ -284,8 +290,10 @@ void note_held() {
 	pfree(held.locks);
 }
 
-void lose_rows() {
+void end_unseen() {
+	note_unexplained();
 	(*trail)->lose_rows(GetCurrentTransactionStartTimestamp());
+	end_statement();
 }
 
 void publish_trail() {

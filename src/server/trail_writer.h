@@ -51,8 +51,9 @@ void note_write();
 void note_held();
 void note_unexplained();
 
-// Since the transaction's begin rows may have been locked by statements that were not seen.
-void lose_rows();
+// The present statement stands for those before it in the transaction, which were not seen: nobody knows what
+// they have locked.
+void end_unseen();
 
 // Makes what has changed visible to others.
 void publish_trail();
