@@ -1,5 +1,6 @@
-# Builds and installs the module with PGXS; `make test`, `make stress`, `make never-early`,
-# `make demo` and `make bench` do everything else, installing Debian packages they miss.
+# Builds and installs the module with PGXS; `make test`, `make test-matrix`, `make lint`, `make stress`,
+# `make never-early`, `make demo`, `make bench` and `make dist` do everything else, installing Debian packages
+# they miss.
 
 EXTENSION = pg_unblock
 MODULE_big = pg_unblock
@@ -21,7 +22,7 @@ PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow -Wno-register -fvisibility=hidde
 SHLIB_LINK += -lstdc++ -Wl,--version-script=src/server/exports.map
 
 # Targets that do not need the server's build files to be there yet.
-SELF_CONTAINED := test stress never-early demo bench
+SELF_CONTAINED := test test-matrix lint stress never-early demo bench dist
 ifeq ($(filter $(SELF_CONTAINED),$(MAKECMDGOALS)),)
 PGXS := $(shell $(PG_CONFIG) --pgxs)
 override with_llvm := no
@@ -34,6 +35,10 @@ endif
 .PHONY: $(SELF_CONTAINED)
 test:
 	@test/run
+test-matrix:
+	@test/matrix/run $(VERSIONS)
+lint:
+	@test/run lint
 stress:
 	@test/stress/run $(if $(SEED),--seed $(SEED)) $(if $(GRAPHS),--graphs $(GRAPHS))
 never-early:
@@ -42,3 +47,8 @@ demo:
 	@test/demo
 bench:
 	@test/bench/run
+# What is committed, as it is published.
+dist:
+	@mkdir -p build
+	git archive --format=zip --prefix=pg_unblock-$(UNBLOCK_VERSION)/ --output=build/pg_unblock-$(UNBLOCK_VERSION).zip HEAD
+	git archive --format=tar.gz --prefix=pg_unblock-$(UNBLOCK_VERSION)/ --output=build/pg_unblock-$(UNBLOCK_VERSION).tar.gz HEAD

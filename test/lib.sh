@@ -6,10 +6,14 @@
 # shellcheck shell=bash
 set -euo pipefail
 
-PG_MAJOR=15
+ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
+
+# The PostgreSQL that this Debian release brings along, unless told otherwise.
+PG_MAJOR=${PG_MAJOR:-$(awk -v release="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" \
+	'$2 == release { print $1 }' "$ROOT/test/matrix/releases")}
+PG_MAJOR=${PG_MAJOR:-15}
 PG_BIN=/usr/lib/postgresql/$PG_MAJOR/bin
 export PYTHON=/usr/bin/python3
-ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
 # The caller's shell may point at another server, another Python, another make.
 unset PGHOST PGHOSTADDR PGPORT PGUSER PGDATABASE PGPASSWORD PGSERVICE PGOPTIONS PGDATA PGAPPNAME PGSSLMODE
@@ -41,11 +45,11 @@ prepare() { # command: test, stress, limits, demo or bench
 	build_module
 }
 
-ensure_packages() {
+ensure_packages() { # command
 	local package missing=()
 	for package in $(sed -n "/^[^#].* $1\b/s/ .*//p" "$ROOT/test/packages"); do
-		dpkg-query -W -f '${db:Status-Status}\n' "$package" 2>/dev/null | grep -qx installed ||
-			missing+=("$package")
+		package=${package/MAJOR/$PG_MAJOR}
+		is_installed "$package" || missing+=("$package")
 	done
 	[ ${#missing[@]} -gt 0 ] || return 0
 
@@ -56,6 +60,10 @@ ensure_packages() {
 	else
 		apt_install "${missing[@]}"
 	fi
+}
+
+is_installed() { # package
+	dpkg-query -W -f '${db:Status-Status}\n' "$1" 2>/dev/null | grep -qx installed
 }
 
 apt_install() {
@@ -75,7 +83,7 @@ apt_install_without_cluster() (
 )
 
 build_module() {
-	pgxs_make -j "$(nproc)"
+	pgxs_make -j "$(nproc)" CXX='g++ -Werror'
 	module_is_installed || as_root env PATH="$PATH" make -s -C "$ROOT" PG_CONFIG="$PG_BIN/pg_config" install >/dev/null
 }
 
