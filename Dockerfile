@@ -11,4 +11,5 @@ RUN make -C /source -j "$(nproc)" PG_CONFIG=/usr/lib/postgresql/${PG_MAJOR}/bin/
 
 FROM postgres:${PG_MAJOR}-trixie
 COPY --from=build /installed /
-CMD ["postgres", "-c", "shared_preload_libraries=pg_unblock"]
+# What new clusters begin with; their postgresql.conf and ALTER SYSTEM can add to it.
+RUN echo "shared_preload_libraries = 'pg_unblock'" >>/usr/share/postgresql/postgresql.conf.sample

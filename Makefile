@@ -18,7 +18,7 @@ PG_CONFIG ?= pg_config
 UNBLOCK_VERSION := $(shell sed -n "s/^default_version = '\(.*\)'/\1/p" pg_unblock.control)
 # Server headers count as system headers: they do not compile cleanly under -Wextra.
 PG_CPPFLAGS = -isystem $(shell $(PG_CONFIG) --includedir-server) -DPG_UNBLOCK_VERSION='"$(UNBLOCK_VERSION)"'
-PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow -Wno-register -fvisibility=hidden -fvisibility-inlines-hidden -MMD -MP
+PG_CXXFLAGS = -std=c++20 -Wall -Wextra -Wshadow -Wno-register -fvisibility=hidden -fvisibility-inlines-hidden -MMD -MP $(COPT)
 SHLIB_LINK += -lstdc++ -Wl,--version-script=src/server/exports.map
 
 # Targets that do not need the server's build files to be there yet.

@@ -20,7 +20,7 @@ $$;
 DO
 $$
 BEGIN
-	FOR i IN 1..300 LOOP
+	FOR i IN 1..40 LOOP
 		EXECUTE format('CREATE TABLE regress_unblock_%s ()', i);
 	END LOOP;
 END
@@ -30,17 +30,17 @@ BEGIN ISOLATION LEVEL SERIALIZABLE;
 DO
 $$
 BEGIN
-	FOR i IN 1..300 LOOP
+	FOR i IN 1..40 LOOP
 		EXECUTE format('TABLE regress_unblock_%s', i);
 	END LOOP;
 END
 $$;
 SELECT differences();
-SELECT count(*) FILTER (WHERE fastpath) > 0 AS fastpath, count(*) FILTER (WHERE NOT fastpath) > 0 AS main_table
-FROM unblock.locks_held(pg_backend_pid()) WHERE lock LIKE 'relation public.regress%';
 LOCK TABLE regress_unblock_1 IN SHARE MODE;
 LOCK TABLE regress_unblock_2;
 SELECT pg_advisory_xact_lock(42), pg_advisory_xact_lock_shared(4, 2);
+SELECT count(*) FILTER (WHERE fastpath) > 0 AS fastpath, count(*) FILTER (WHERE NOT fastpath) > 0 AS main_table
+FROM unblock.locks_held(pg_backend_pid()) WHERE lock LIKE 'relation public.regress%';
 COMMENT ON ROLE regress_unblock_user IS 'an object lock';
 SELECT differences();
 
@@ -60,7 +60,7 @@ SELECT * FROM unblock.locks_held(2147483647);
 DO
 $$
 BEGIN
-	FOR i IN 1..300 LOOP
+	FOR i IN 1..40 LOOP
 		EXECUTE format('DROP TABLE regress_unblock_%s', i);
 	END LOOP;
 END

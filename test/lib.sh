@@ -169,12 +169,14 @@ start_server() { # name
 	} | as_user tee -a "$data/postgresql.conf" >/dev/null
 	export PGHOST=$data PGPORT=5432 PGUSER=postgres PGDATABASE=postgres
 	SERVER_LOG=$WORK/$1.log
-	as_user pg_ctl start -s -w -D "$data" -l "$SERVER_LOG" || {
+	# shellcheck disable=SC2086 # one word per option
+	as_user pg_ctl start -s -w ${PG_CTL_OPTIONS:-} -D "$data" -l "$SERVER_LOG" || {
 		cat "$SERVER_LOG"
 		return 1
 	}
 }
 
 stop_server() { # name
-	as_user pg_ctl stop -s -w -m fast -D "$WORK/$1"
+	# shellcheck disable=SC2086 # one word per option
+	as_user pg_ctl stop -s -w -m fast ${PG_CTL_OPTIONS:-} -D "$WORK/$1"
 }

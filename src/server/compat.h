@@ -19,15 +19,23 @@
 #include "../core/text.h"
 #include "../core/trail_slice.h"
 #include "../core/wait_graph.h"
+#include "../core/wait_starts.h"
 
 #include <algorithm>
 #include <exception>
 #include <new>
+#include <tuple>
 #include <type_traits>
 #include <utility>
 
 extern "C" {
 #include "postgres.h"
+
+#if PG_VERSION_NUM < 150000
+#error "pg_unblock needs PostgreSQL 15 or newer"
+#elif PG_VERSION_NUM >= 200000
+#error "this version of pg_unblock does not know this PostgreSQL yet: it supports 15 to 19"
+#endif
 
 // Up to 15 the server marks entry points for Windows only; we hide all other symbols.
 #if PG_VERSION_NUM < 160000
@@ -99,17 +107,10 @@ extern "C" {
 #include "utils/wait_event.h"
 #if PG_VERSION_NUM >= 160000
 #include "nodes/queryjumble.h"
-#include "parser/parse_relation.h"
 #else
 #include "utils/queryjumble.h"
 #endif
 }
-
-#if PG_VERSION_NUM < 150000
-#error "pg_unblock needs PostgreSQL 15 or newer"
-#elif PG_VERSION_NUM >= 200000
-#error "this version of pg_unblock does not know this PostgreSQL yet: it supports 15 to 19"
-#endif
 
 // The module's magic block: from 18 on it tells name and version, which pg_get_loaded_modules() shows.
 #if PG_VERSION_NUM >= 180000
@@ -240,15 +241,15 @@ inline LOCKTAG fastpath_virtual_transaction(const PGPROC* proc) {
 // The lists of locks, which became dlists with 16.
 #if PG_VERSION_NUM >= 160000
 
-using List = dlist_head;
+using LockList = dlist_head;
 using Link = dlist_node;
-inline const Link* first_link(const List& list) {
+inline const Link* first_link(const LockList& list) {
 	return list.head.next;
 }
-inline bool is_end(const List& list, const Link* link) {
+inline bool is_end(const LockList& list, const Link* link) {
 	return link == &list.head;
 }
-inline const List& waiters_of(const LOCK* lock) {
+inline const LockList& waiters_of(const LOCK* lock) {
 	return lock->waitProcs.dlist;
 }
 inline int waiter_count(const LOCK* lock) {
@@ -257,15 +258,15 @@ inline int waiter_count(const LOCK* lock) {
 
 #else
 
-using List = SHM_QUEUE;
+using LockList = SHM_QUEUE;
 using Link = SHM_QUEUE;
-inline const Link* first_link(const List& list) {
+inline const Link* first_link(const LockList& list) {
 	return list.next;
 }
-inline bool is_end(const List& list, const Link* link) {
+inline bool is_end(const LockList& list, const Link* link) {
 	return link == &list;
 }
-inline const List& waiters_of(const LOCK* lock) {
+inline const LockList& waiters_of(const LOCK* lock) {
 	return lock->waitProcs.links;
 }
 inline int waiter_count(const LOCK* lock) {
@@ -288,7 +289,7 @@ inline const Link* queue_link(const PGPROC* proc) {
 // Calls visit(PROCLOCK*) for the holders and waiters of a lock until it returns false.
 template <class Visit>
 void each_proclock_of_lock(LOCK* lock, Visit visit) {
-	const List& list = lock->procLocks;
+	const LockList& list = lock->procLocks;
 	const Link* link = first_link(list);
 	while (!is_end(list, link) && visit(element_of<PROCLOCK>(link, offsetof(PROCLOCK, lockLink))))
 		link = link->next;
@@ -297,7 +298,7 @@ void each_proclock_of_lock(LOCK* lock, Visit visit) {
 // Calls visit(PROCLOCK*) for each lock that a process holds or awaits, in one partition.
 template <class Visit>
 void each_proclock_of_proc(PGPROC* proc, int partition, Visit visit) {
-	const List& list = proc->myProcLocks[partition];
+	const LockList& list = proc->myProcLocks[partition];
 	for (const Link* link = first_link(list); !is_end(list, link); link = link->next)
 		visit(element_of<PROCLOCK>(link, offsetof(PROCLOCK, procLink)));
 }
@@ -305,7 +306,7 @@ void each_proclock_of_proc(PGPROC* proc, int partition, Visit visit) {
 // Calls visit(PGPROC*) for each process in a lock's queue, first in line first.
 template <class Visit>
 void each_waiter(LOCK* lock, Visit visit) {
-	const List& list = waiters_of(lock);
+	const LockList& list = waiters_of(lock);
 	for (const Link* link = first_link(list); !is_end(list, link); link = link->next)
 		visit(element_of<PGPROC>(link, kQueueLink));
 }

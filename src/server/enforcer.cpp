@@ -155,7 +155,7 @@ void carry_out(Memory& memory, const Collected& collected, const core::WaitGraph
 	                          sent == Sent::sent ? std::optional(incident->signalled_at) : std::nullopt);
 	errno = kill_error;
 	if (sent == Sent::failed)
-		ereport(WARNING, (errmsg("could not send signal to process %d: %m", session.pid)));
+		ereport(WARNING, (errmsg("pg_unblock: could not send signal to process %d: %m", session.pid)));
 	if (sent != Sent::sent) {
 		count(kChangedInTime);
 		return;

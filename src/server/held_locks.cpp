@@ -180,17 +180,19 @@ void copy_locks(Entries& list, int pid) {
 	release_tables(pid == 0);
 }
 
-bool same_lock(const LockEntry& a, const LockEntry& b) {
-	return a.mode == b.mode && a.granted == b.granted && memcmp(&a.tag, &b.tag, sizeof(LOCKTAG)) == 0;
+// By what makes a lock the same one, whatever their order.
+bool comes_first(const LockEntry& a, const LockEntry& b) {
+	const int tags = memcmp(&a.tag, &b.tag, sizeof(LOCKTAG));
+	return tags != 0 ? tags < 0 : std::tie(a.mode, a.granted) < std::tie(b.mode, b.granted);
 }
 
-// Locks that moved to the main table in between were seen in both places. There are few fast-path entries,
-// and they come first.
+// Locks that moved to the main table in between were seen in both places. Fast-path entries come first.
 void drop_moved(LockEntries& list) {
 	LockEntry* end = list.entries + list.count;
 	LockEntry* main_table = std::find_if(list.entries, end, [](const LockEntry& e) { return !e.fastpath; });
+	std::sort(main_table, end, comes_first);
 	LockEntry* kept = std::remove_if(list.entries, main_table, [&](const LockEntry& moved) {
-		return std::any_of(main_table, end, [&](const LockEntry& e) { return same_lock(moved, e); });
+		return std::binary_search(main_table, end, moved, comes_first);
 	});
 	list.count = static_cast<int>(std::move(main_table, end, kept) - list.entries);
 }

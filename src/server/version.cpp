@@ -14,8 +14,9 @@ namespace unblock::server {
 
 namespace {
 
-// The version that a script makes of the extension. While a script runs, pg_extension tells the version that
-// it leads to (extension.c, CreateExtensionInternal() and ApplyExtensionUpdates()).
+// The version that a script of this extension makes of it; nullptr in a script of another one. While a script
+// runs, pg_extension tells the version that it leads to (extension.c, CreateExtensionInternal() and
+// ApplyExtensionUpdates()).
 char* version_of_script() {
 	ScanKeyData key;
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
@@ -25,7 +26,11 @@ char* version_of_script() {
 	HeapTuple tuple = systable_getnext(scan);
 	bool is_null = true;
 	Datum version = 0;
-	if (HeapTupleIsValid(tuple))
+	const auto is_ours = [](HeapTuple row) {
+		return strcmp(NameStr(reinterpret_cast<Form_pg_extension>(GETSTRUCT(row))->extname), "pg_unblock") ==
+		       0;
+	};
+	if (HeapTupleIsValid(tuple) && is_ours(tuple))
 		version = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(extensions), &is_null);
 	char* copy = is_null ? nullptr : TextDatumGetCString(version);
 	systable_endscan(scan);
