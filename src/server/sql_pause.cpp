@@ -63,6 +63,7 @@ PGDLLEXPORT Datum pg_unblock_pause(PG_FUNCTION_ARGS) {
 PG_FUNCTION_INFO_V1(pg_unblock_resume);
 PGDLLEXPORT Datum pg_unblock_resume(PG_FUNCTION_ARGS) {
 	using namespace unblock::server;
+	(void)fcinfo;
 	const bool was_paused = set_paused_until(0) > monotonic_now();
 	if (was_paused)
 		log_resume(remember_pause(0, Incident::Outcome::resumed, "unblock.resume"));
