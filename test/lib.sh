@@ -8,6 +8,8 @@ set -euo pipefail
 
 ROOT=$(cd "$(dirname "${BASH_SOURCE[0]}")/.." && pwd)
 
+VERSION=$(sed -n "s/^default_version = '\(.*\)'/\1/p" "$ROOT/pg_unblock.control")
+
 # The PostgreSQL that this Debian release brings along, unless told otherwise.
 PG_MAJOR=${PG_MAJOR:-$(awk -v release="$(. /etc/os-release && echo "${VERSION_CODENAME:-}")" \
 	'$2 == release { print $1 }' "$ROOT/test/matrix/releases")}
@@ -42,7 +44,8 @@ as_user() {
 
 prepare() { # command: test, stress, limits, demo or bench
 	ensure_packages "$1"
-	build_module
+	# Whoever only wants to see or to measure it may have a compiler that warns of something new.
+	if [ "$1" = test ]; then build_module CXX='g++ -Werror'; else build_module; fi
 }
 
 ensure_packages() { # command
@@ -82,9 +85,15 @@ apt_install_without_cluster() (
 	apt_install "$@"
 )
 
-build_module() {
-	pgxs_make -j "$(nproc)" CXX='g++ -Werror'
+build_module() { # options of make
+	pgxs_make -j "$(nproc)" "$@"
 	module_is_installed || as_root env PATH="$PATH" make -s -C "$ROOT" PG_CONFIG="$PG_BIN/pg_config" install >/dev/null
+}
+
+# What the module is made of, in a directory of its own.
+copy_module() { # directory
+	mkdir -p "$1"
+	cp -rp "$ROOT"/{Makefile,src,pg_unblock.control} "$ROOT"/pg_unblock--*.sql "$1"
 }
 
 pgxs_make() {
