@@ -6,6 +6,7 @@
 #include <cstdlib>
 
 #include "fence.h"
+#include "wait_starts.h"
 
 namespace unblock::core {
 
@@ -51,11 +52,12 @@ void Clock::correct(std::span<Session> sessions, std::span<Waiter> waiters) {
 		session.idle_since = corrected(session.pid, Stamp::state_start, session.state_start);
 		session.xact_since = corrected(session.pid, Stamp::xact_start, session.xact_start);
 	}
-	for (Waiter& waiter : waiters)
-		waiter.wait_start =
-		    waiter.wait_start == 0
-		        ? now_.wall
-		        : correct_one(key_of(sessions[waiter.session].pid, Stamp::wait_start), waiter.wait_start);
+	for (Waiter& waiter : waiters) {
+		const Session& session = sessions[waiter.session];
+		waiter.wait_start = waiter.wait_start == 0 ? now_.wall
+		                                           : correct_one(key_of(session.pid, Stamp::wait_start),
+		                                                         waiter.wait_start, session.query_start);
+	}
 
 	std::erase_if(seen_, [this](const auto& entry) { return entry.second.look != looks_; });
 	known_ = now_;
@@ -64,13 +66,15 @@ void Clock::correct(std::span<Session> sessions, std::span<Waiter> waiters) {
 	all_seen_ = true;
 }
 
-Time Clock::correct_one(std::uint64_t key, Time raw) {
+Time Clock::correct_one(std::uint64_t key, Time raw, Time statement) {
 	const auto [entry, is_new] = seen_.try_emplace(key);
 	Seen& seen = entry->second;
-	if (is_new || seen.raw != raw) {
+	if (is_new || seen.raw != raw || seen.statement != statement) {
 		const bool certain = all_seen_ && step_since_known_ == 0;
-		seen.raw = raw;
-		seen.shift = certain ? 0 : youngest_reading(raw) - raw;
+		const Time reading = is_of_earlier_wait(raw, statement) ? now_.wall
+		                     : certain                          ? raw
+		                                                        : youngest_reading(raw);
+		seen = {.raw = raw, .statement = statement, .shift = reading - raw};
 	}
 	seen.look = looks_;
 	// A stamp set between the reading of the clock and the snapshot lies ahead by that little.

@@ -49,7 +49,8 @@ public:
 	// `waiters` to today's clock, and remembers which stamps it has seen, so that they stay recognised at
 	// later looks. Call it once after each look, with all sessions and waiters of the snapshot; a waiter's
 	// session is an index into `sessions`. Stamps that are not there any more are forgotten. A wait_start of
-	// 0 becomes now; stamps of sessions that are not known, and those of prepared transactions, become 0. No
+	// 0 becomes now; one that is older than its statement (see wait_starts.h) counts from the look that sees
+	// it first; stamps of sessions that are not known, and those of prepared transactions, become 0. No
 	// corrected stamp lies in the future of the last look. O(sessions + waiters). Throws std::bad_alloc; the
 	// next call then makes up for it.
 	void correct(std::span<Session> sessions, std::span<Waiter> waiters);
@@ -62,10 +63,11 @@ public:
 private:
 	struct Seen {
 		Time raw = 0;
-		Micros shift = 0; // from raw to today's clock
+		Time statement = 0; // of a wait
+		Micros shift = 0;   // from raw to today's clock
 		std::uint64_t look = 0;
 	};
-	Time correct_one(std::uint64_t key, Time raw);
+	Time correct_one(std::uint64_t key, Time raw, Time statement = 0);
 	Time youngest_reading(Time raw) const noexcept;
 
 	ClockReading now_;

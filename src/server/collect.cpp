@@ -409,7 +409,8 @@ Collected* collect(Purpose purpose) {
 	    ReadNextTransactionId(); // nobody looks older for those who begin meanwhile
 	collected->partition_time = read_lock_table(a);
 	read_details(a, collected->snapshot.now, reporting ? &texts : nullptr, take_texts);
-	core::forget_earlier_waits({a.sessions, a.session_count}, {a.waiters, a.waiter_count});
+	if (!enforcing) // the enforcer's clock knows more
+		core::forget_earlier_waits({a.sessions, a.session_count}, {a.waiters, a.waiter_count});
 
 	InForce file;
 	if (enforcing)

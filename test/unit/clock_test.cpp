@@ -25,6 +25,7 @@ protected:
 	ClockReading reading() const { return {wall(), monotonic}; }
 
 	void turn(std::int32_t pid) { state[pid] = {wall(), monotonic}; }
+	void begin_statement(std::int32_t pid) { statement[pid] = {wall(), monotonic}; }
 	void begin_wait(std::int32_t pid) { wait[pid] = {wall(), monotonic}; }
 	void begin_transaction(std::int32_t pid) { xact[pid] = {wall(), monotonic}; }
 
@@ -43,6 +44,8 @@ protected:
 			sessions.back().state_start = stamp.wall;
 			if (const auto transaction = xact.find(pid); transaction != xact.end())
 				sessions.back().xact_start = transaction->second.wall;
+			if (const auto runs = statement.find(pid); runs != statement.end())
+				sessions.back().query_start = runs->second.wall;
 			if (const auto waits = wait.find(pid); waits != wait.end())
 				waiters.push_back({.session = static_cast<Index>(sessions.size() - 1),
 				                   .lock = 0,
@@ -75,8 +78,8 @@ protected:
 	Clock clock;
 	Micros monotonic = 5 * kHour;
 	Micros offset = kStart;
-	std::map<std::int32_t, ClockReading> state, wait, xact; // by pid: when the stamp was set
-	std::map<std::int32_t, ClockReading> hidden;            // not in the snapshot
+	std::map<std::int32_t, ClockReading> state, wait, xact, statement; // by pid: when the stamp was set
+	std::map<std::int32_t, ClockReading> hidden;                       // not in the snapshot
 	std::vector<Session> sessions;
 	std::vector<Waiter> waiters;
 };
@@ -267,6 +270,50 @@ TEST_F(ClockTest, AWaitThatHasJustBegunBeginsNow) {
 	look();
 	EXPECT_EQ(wait_age(1), 0);
 	advance(kSecond);
+	look();
+	EXPECT_EQ(wait_age(1), 0);
+}
+
+TEST_F(ClockTest, WhatAnEarlierWaitHasLeftBeginsNow) {
+	turn(1);
+	begin_statement(1);
+	begin_wait(1);
+	advance(kSecond);
+	look();
+	EXPECT_EQ(wait_age(1), kSecond);
+
+	advance(kSecond);
+	begin_statement(1); // it waits already, and its stamp is still the first one's
+	advance(kMilli);
+	look();
+	EXPECT_EQ(wait_age(1), 0);
+
+	begin_wait(1);
+	advance(kSecond);
+	look();
+	EXPECT_EQ(wait_age(1), kSecond);
+}
+
+TEST_F(ClockTest, AWaitThatSeemsOlderThanItsStatementCountsFromTheFirstLook) {
+	turn(1);
+	begin_statement(1);
+	look();
+	step(-kHour);
+	look();
+	advance(kSecond);
+	begin_wait(1);
+	advance(kSecond);
+	look();
+	EXPECT_EQ(wait_age(1), 0);
+	advance(5 * kSecond);
+	look();
+	EXPECT_EQ(wait_age(1), 5 * kSecond);
+	step(kHour);
+	advance(kSecond);
+	look();
+	EXPECT_EQ(wait_age(1), 6 * kSecond);
+
+	begin_statement(1);
 	look();
 	EXPECT_EQ(wait_age(1), 0);
 }
