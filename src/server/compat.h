@@ -338,12 +338,13 @@ void each_fastpath_lock(PGPROC* proc, Visit visit) {
 	constexpr int slots_per_word = 16;
 	constexpr int bits_per_slot = 3;
 	LWLockAcquire(&proc->fpInfoLock, LW_SHARED);
-	for (int slot = 0; slot < fastpath_slots(); ++slot) {
-		const auto bits =
-		    (fastpath_bits(proc, slot / slots_per_word) >> (bits_per_slot * (slot % slots_per_word))) &
-		    ((1U << bits_per_slot) - 1U);
-		if (bits != 0)
-			visit(proc->fpRelId[slot], static_cast<core::ModeMask>(bits << 1));
+	for (int word = 0; word < fastpath_slots() / slots_per_word; ++word) {
+		int slot = word * slots_per_word;
+		for (uint64 rest = fastpath_bits(proc, word); rest != 0; rest >>= bits_per_slot, ++slot) {
+			const auto bits = rest & ((1U << bits_per_slot) - 1U);
+			if (bits != 0)
+				visit(proc->fpRelId[slot], static_cast<core::ModeMask>(bits << 1));
+		}
 	}
 	if (proc->fpVXIDLock)
 		visit(InvalidOid, core::bit(core::LockMode::exclusive));

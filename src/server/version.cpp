@@ -7,7 +7,6 @@ extern "C" {
 #include "access/table.h"
 #include "catalog/pg_extension.h"
 #include "commands/extension.h"
-#include "utils/fmgroids.h"
 }
 
 namespace unblock::server {
@@ -18,6 +17,9 @@ namespace {
 // runs, pg_extension tells the version that it leads to (extension.c, CreateExtensionInternal() and
 // ApplyExtensionUpdates()).
 char* version_of_script() {
+	const char* name = get_extension_name(CurrentExtensionObject);
+	if (name == nullptr || strcmp(name, "pg_unblock") != 0)
+		return nullptr;
 	ScanKeyData key;
 	ScanKeyInit(&key, Anum_pg_extension_oid, BTEqualStrategyNumber, F_OIDEQ,
 	            ObjectIdGetDatum(CurrentExtensionObject));
@@ -26,11 +28,7 @@ char* version_of_script() {
 	HeapTuple tuple = systable_getnext(scan);
 	bool is_null = true;
 	Datum version = 0;
-	const auto is_ours = [](HeapTuple row) {
-		return strcmp(NameStr(reinterpret_cast<Form_pg_extension>(GETSTRUCT(row))->extname), "pg_unblock") ==
-		       0;
-	};
-	if (HeapTupleIsValid(tuple) && is_ours(tuple))
+	if (HeapTupleIsValid(tuple))
 		version = heap_getattr(tuple, Anum_pg_extension_extversion, RelationGetDescr(extensions), &is_null);
 	char* copy = is_null ? nullptr : TextDatumGetCString(version);
 	systable_endscan(scan);

@@ -20,6 +20,7 @@ TEST(Statement, IsAMigrationByItsFirstWords) {
 	                                         "Drop Table t",
 	                                         "TRUNCATE t",
 	                                         "REINDEX TABLE t",
+	                                         "REPACK t",
 	                                         "CLUSTER",
 	                                         "LOCK t",
 	                                         "REFRESH MATERIALIZED VIEW m",
