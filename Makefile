@@ -1,17 +1,18 @@
-# Builds and installs the module with PGXS; `make test`, `make test-matrix`, `make lint`, `make stress`,
-# `make never-early`, `make demo`, `make bench` and `make dist` do everything else, installing Debian packages
-# they miss.
+# Builds and installs the module with PGXS. `make test`, `make test-matrix`, `make lint`, `make stress`,
+# `make never-early`, `make demo` and `make bench` install the Debian packages they miss; `make dist` makes the
+# archives of a release.
 
 EXTENSION = pg_unblock
 MODULE_big = pg_unblock
 DATA = $(wildcard pg_unblock--*.sql)
 OBJS = $(patsubst %.cpp,%.o,$(sort $(wildcard src/core/*.cpp src/server/*.cpp)))
 
-# Tests named preloaded_* need the module in shared_preload_libraries: `make test` runs them too.
-REGRESS = $(filter-out preloaded_%,$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
-ISOLATION = $(filter-out preloaded_%,$(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec))))
+# Tests named preloaded_* need the module in shared_preload_libraries, as `make installcheck PRELOADED=1` says.
+WITHOUT = $(if $(PRELOADED),,preloaded_%)
+REGRESS = $(filter-out $(WITHOUT),$(patsubst sql/%.sql,%,$(sort $(wildcard sql/*.sql))))
+ISOLATION = $(filter-out $(WITHOUT),$(patsubst test/isolation/specs/%.spec,%,$(sort $(wildcard test/isolation/specs/*.spec))))
 ISOLATION_OPTS = --inputdir=test/isolation
-EXTRA_CLEAN = $(OBJS:.o=.d) build
+EXTRA_CLEAN = $(OBJS:.o=.d) src/.built_for build
 
 PG_CONFIG ?= pg_config
 # The version stands in the control file alone. (VERSION is the server's in PGXS.)
@@ -30,9 +31,14 @@ include $(PGXS)
 -include $(OBJS:.o=.d)
 pg_unblock.so: src/server/exports.map
 src/server/version.o src/server/module.o: pg_unblock.control
+# Objects are for one server and one compiler: for another they are made anew.
+BUILT_FOR = $(shell $(PG_CONFIG) --version), $(filter-out -W%,$(CXX))
+$(OBJS): src/.built_for
+src/.built_for: FORCE
+	@echo '$(BUILT_FOR)' | cmp -s - $@ || echo '$(BUILT_FOR)' >$@
 endif
 
-.PHONY: $(SELF_CONTAINED)
+.PHONY: $(SELF_CONTAINED) FORCE
 test:
 	@test/run
 test-matrix:
@@ -47,8 +53,9 @@ demo:
 	@test/demo
 bench:
 	@test/bench/run
-# What is committed, as it is published.
+# What is committed, as it is published: PGXN's versions have three numbers.
+dist: NAME = pg_unblock-$(UNBLOCK_VERSION).0
 dist:
 	@mkdir -p build
-	git archive --format=zip --prefix=pg_unblock-$(UNBLOCK_VERSION)/ --output=build/pg_unblock-$(UNBLOCK_VERSION).zip HEAD
-	git archive --format=tar.gz --prefix=pg_unblock-$(UNBLOCK_VERSION)/ --output=build/pg_unblock-$(UNBLOCK_VERSION).tar.gz HEAD
+	git archive --format=zip --prefix=$(NAME)/ --output=build/$(NAME).zip HEAD
+	git archive --format=tar.gz --prefix=$(NAME)/ --output=build/$(NAME).tar.gz HEAD

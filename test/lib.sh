@@ -1,5 +1,5 @@
-# What test/run, test/stress/run, test/stress/limits/run, test/demo and test/bench/run share: missing
-# packages, the module in its place, throw-away servers, and nothing left behind.
+# What the scripts in here share, test/run, test/demo, test/bench/run and all others: missing packages, the
+# module in its place, throw-away servers, and nothing left behind.
 #
 # A script calls `prepare COMMAND` and then `guard main "$@"`. WORK is a
 # directory of its own that disappears with everything that runs in it.
@@ -92,6 +92,7 @@ build_module() { # options of make
 
 # What the module is made of, in a directory of its own.
 copy_module() { # directory
+	rm -rf "$1"
 	mkdir -p "$1"
 	cp -rp "$ROOT"/{Makefile,src,pg_unblock.control} "$ROOT"/pg_unblock--*.sql "$1"
 }
