@@ -1,6 +1,9 @@
 # The official image with the extension, preloaded:
 #
 #     docker build --build-arg PG_MAJOR=17 --tag postgres-pg_unblock .
+#
+# It takes nothing but Debian packages, from the archives that the image knows: the server's headers must be of
+# the server that it has, which is not Debian's own.
 ARG PG_MAJOR=17
 FROM postgres:${PG_MAJOR}-trixie AS build
 ARG PG_MAJOR
