@@ -40,8 +40,8 @@ private:
 	ReturnSetInfo* result_;
 	MemoryContext row_context_; // of the values made here, reset after each row
 	int column_ = 0;
-	Datum values_[kMostColumns];
-	bool nulls_[kMostColumns];
+	Datum values_[kMostColumns] = {};
+	bool nulls_[kMostColumns] = {};
 };
 
 // An interval as the difference of two time stamps is one.
