@@ -12,9 +12,10 @@ my $server = PgUnblock->preloaded('main', 'max_prepared_transactions = 110', 'au
 	'deadlock_timeout = 1h');
 $server->ask('CREATE ROLE clerk LOGIN');
 
-# A gid for all that could go wrong between quotes, and a database whose name would end a comment.
+# A gid for all that could go wrong between quotes, and a database whose name would end a comment; from 19 on no
+# name of a database has two lines.
 my $nasty_gid      = "it's \\ here\n'; DROP TABLE t; --\t\"\$\$";
-my $nasty_database = "two\nlines\"; --";
+my $nasty_database = 'two' . ($server->major < 19 ? "\n" : ' ') . 'lines"; --';
 
 sub literal {
 	my ($text) = @_;
