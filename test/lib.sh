@@ -45,7 +45,7 @@ as_user() {
 prepare() { # command: test, stress, limits, demo or bench
 	ensure_packages "$1"
 	# Whoever only wants to see or to measure it may have a compiler that warns of something new.
-	if [ "$1" = test ]; then build_module CXX='g++ -Werror'; else build_module; fi
+	if [ "$1" = test ]; then build_module COPT=-Werror; else build_module; fi
 }
 
 ensure_packages() { # command
