@@ -1,12 +1,12 @@
 // Recognition of clock steps, and what a stamp from around one may mean.
 
 #include "clock.h"
+#include "wait_starts.h"
 
 #include <algorithm>
 #include <cstdlib>
 
 #include "fence.h"
-#include "wait_starts.h"
 
 namespace unblock::core {
 
@@ -69,11 +69,12 @@ void Clock::correct(std::span<Session> sessions, std::span<Waiter> waiters) {
 Time Clock::correct_one(std::uint64_t key, Time raw, Time statement) {
 	const auto [entry, is_new] = seen_.try_emplace(key);
 	Seen& seen = entry->second;
-	if (is_new || seen.raw != raw || seen.statement != statement) {
+	const bool is_same = !is_new && seen.raw == raw;
+	// A statement may be unknown for a look.
+	if (!is_same || (statement != 0 && statement != seen.statement)) {
 		const bool certain = all_seen_ && step_since_known_ == 0;
-		const Time reading = is_of_earlier_wait(raw, statement) ? now_.wall
-		                     : certain                          ? raw
-		                                                        : youngest_reading(raw);
+		const bool is_left = (is_same && seen.statement != 0) || is_of_earlier_wait(raw, statement);
+		const Time reading = is_left ? now_.wall : certain ? raw : youngest_reading(raw);
 		seen = {.raw = raw, .statement = statement, .shift = reading - raw};
 	}
 	seen.look = looks_;

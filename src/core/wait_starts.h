@@ -6,7 +6,7 @@
 namespace unblock::core {
 
 // The server writes wait_start a moment after a process has joined the queue (proc.c, ProcSleep()). Until
-// then there may be what an earlier wait has left: one that ended with an error (lock.c,
+// then there may be what an earlier wait has left: one that ended with an error (proc.c,
 // LockErrorCleanup()), or one that was over before its start was written. No wait of a statement is older
 // than the statement, unless the clock was set back between the two. An earlier wait of the same statement
 // (a loop around a lock_timeout, in a function) is not told from it.

@@ -294,6 +294,35 @@ TEST_F(ClockTest, WhatAnEarlierWaitHasLeftBeginsNow) {
 	EXPECT_EQ(wait_age(1), kSecond);
 }
 
+TEST_F(ClockTest, AStartThatWasSeenUnderAnotherStatementIsLeftFromAnEarlierWait) {
+	turn(1);
+	begin_statement(1);
+	begin_wait(1);
+	advance(kSecond);
+	look();
+	statement[1].wall -= kMilli; // on a clock that was set back meanwhile
+	look();
+	EXPECT_EQ(wait_age(1), 0);
+}
+
+TEST_F(ClockTest, AWaitStaysAsItIsWhileItsStatementIsUnknown) {
+	turn(1);
+	begin_statement(1);
+	begin_wait(1);
+	look();
+	step(kHour);
+	advance(kSecond);
+	look();
+	EXPECT_EQ(wait_age(1), kSecond);
+	const ClockReading known = statement[1];
+	for (const Time query_start : {Time{0}, known.wall}) {
+		statement[1].wall = query_start;
+		advance(kSecond);
+		look();
+		EXPECT_EQ(wait_age(1), query_start == 0 ? 2 * kSecond : 3 * kSecond);
+	}
+}
+
 TEST_F(ClockTest, AWaitThatSeemsOlderThanItsStatementCountsFromTheFirstLook) {
 	turn(1);
 	begin_statement(1);
