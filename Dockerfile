@@ -2,8 +2,8 @@
 #
 #     docker build --build-arg PG_MAJOR=17 --tag postgres-pg_unblock .
 #
-# It takes nothing but Debian packages, from the archives that the image knows: the server's headers must be of
-# the server that it has, which is not Debian's own.
+# It takes nothing but Debian packages, from the archives that the image is set up for: its server is not Debian's
+# own, and the headers must match it.
 ARG PG_MAJOR=17
 FROM postgres:${PG_MAJOR}-trixie AS build
 ARG PG_MAJOR

@@ -32,7 +32,7 @@ include $(PGXS)
 pg_unblock.so: src/server/exports.map
 src/server/version.o src/server/module.o: pg_unblock.control
 # Objects are for one server and one compiler: for another they are made anew.
-BUILT_FOR = $(shell $(PG_CONFIG) --version), $(CXX)
+BUILT_FOR = $(shell $(PG_CONFIG) --version --includedir-server), $(CXX)
 $(OBJS): src/.built_for
 src/.built_for: FORCE
 	@echo '$(BUILT_FOR)' | cmp -s - $@ || echo '$(BUILT_FOR)' >$@
